@@ -1,0 +1,164 @@
+"""Files on any Beam filesystem, written so that a reader never sees half of one."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import posixpath
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
+
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+
+from transforms.errors import WorkError
+
+TEMPORARY = "_tmp"
+
+
+def is_local(path: str) -> bool:
+    """True for a path of this machine, False for ``gs://`` and the like."""
+    return FileSystems.get_scheme(path) is None
+
+
+def join(folder: str, *names: str) -> str:
+    """A path below `folder`, on whatever filesystem that is."""
+    return (os.path if is_local(folder) else posixpath).join(folder, *names)
+
+
+def open_binary(path: str) -> BinaryIO:
+    """The file's bytes as they are stored: nothing is decompressed for its suffix's sake."""
+    if is_local(path):
+        return open(path, "rb")
+    return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+
+
+def exists(path: str) -> bool:
+    return FileSystems.exists(path)
+
+
+def read_json(path: str) -> Any:
+    """Parsed JSON of a file.
+
+    Raises:
+        WorkError: it isn't JSON; names the file.
+    """
+    with open_binary(path) as file:
+        data = file.read()
+    try:
+        return json.loads(data)
+    except ValueError as error:
+        raise WorkError(f"{path}: not valid JSON ({error}); restore it from a copy") from error
+
+
+def list_files(folder: str, suffix: str) -> dict[str, int]:
+    """Base name to size in bytes of the files in a folder; empty where there is no such folder."""
+    if is_local(folder) and not os.path.isdir(folder):
+        return {}
+    (match,) = FileSystems.match([join(folder, "*" + suffix)])
+    return {
+        posixpath.basename(m.path.replace(os.sep, "/")): m.size_in_bytes
+        for m in match.metadata_list
+    }
+
+
+def delete(paths: list[str]) -> None:
+    """Remove files that may already be gone."""
+    present = [path for path in paths if exists(path)]
+    if present:
+        FileSystems.delete(present)
+
+
+@contextlib.contextmanager
+def naming_the_remedy(path: str) -> Iterator[None]:
+    """Turn what an operating system says of a failed write into what a person can do about it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            problem = "no space left to write it; free some"
+        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            problem = "not allowed to write it; check the folder's permissions"
+        else:
+            raise
+        raise WorkError(
+            f"{path}: {problem} and run the same command again, which goes on from what is committed"
+        ) from error
+
+
+def write_atomically(path: str, root: str, write: Callable[[BinaryIO], None]) -> None:
+    """Write a file that appears whole under its name, or not at all.
+
+    The bytes go to a temporary file below `root` (the output folder), which is then renamed: a
+    process killed at any moment leaves the old file or the new one.
+
+    Raises:
+        WorkError: the disk is full or may not be written; names the file and the remedy.
+    """
+    temporary = join(root, TEMPORARY, f"{posixpath.basename(path)}.{uuid.uuid4().hex}")
+    with naming_the_remedy(path):
+        if is_local(path):
+            _write_local(path, temporary, write)
+        else:
+            _write_remote(path, temporary, write)
+
+
+def _write_local(path: str, temporary: str, write: Callable[[BinaryIO], None]) -> None:
+    os.makedirs(os.path.dirname(temporary), exist_ok=True)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    try:
+        with open(temporary, "xb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(temporary)
+        raise
+    _sync_folder(os.path.dirname(path))
+
+
+def _sync_folder(folder: str) -> None:
+    """Make a rename survive a power cut, where the system lets a folder be synced."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_remote(path: str, temporary: str, write: Callable[[BinaryIO], None]) -> None:
+    try:
+        with FileSystems.create(temporary, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+            write(file)
+        FileSystems.rename([temporary], [path])
+    except BaseException:
+        with contextlib.suppress(Exception):
+            delete([temporary])
+        raise
+
+
+def write_json(path: str, root: str, values: Any) -> None:
+    """Write JSON atomically, readable by people."""
+    data = (json.dumps(values, indent=1, ensure_ascii=False) + "\n").encode()
+    write_atomically(path, root, lambda file: file.write(data) and None)
+
+
+def remove_temporary(root: str) -> None:
+    """Remove what killed attempts left below the output folder. No run may be writing there."""
+    folder = join(root, TEMPORARY)
+    delete([join(folder, name) for name in list_files(folder, "")])
+
+
+def sha256_of(path: str, chunk: int = 1 << 22) -> str:
+    """Hexadecimal SHA-256 of a file, streamed."""
+    digest = hashlib.sha256()
+    with open_binary(path) as file:
+        while data := file.read(chunk):
+            digest.update(data)
+    return digest.hexdigest()
