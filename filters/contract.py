@@ -91,10 +91,17 @@ class Scorer(Protocol):
     the verdict ERROR.
     """
 
-    name: str
-    version: str
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def version(self) -> str: ...
 
     def score(self, items: Sequence[Item]) -> list[Scores]: ...
+
+
+# The verdict, its reason, and the score and the threshold that decided.
+Answer = tuple[Verdict, str | None, float | None, float | None]
 
 
 class Policy(Protocol):
@@ -104,7 +111,7 @@ class Policy(Protocol):
     `scores` has neither `missing` nor `error`; those are the filter's to answer.
     """
 
-    def decide(self, scores: Scores) -> tuple[Verdict, str | None, float | None, float | None]: ...
+    def decide(self, scores: Scores) -> Answer: ...
 
 
 @dataclass(frozen=True)
@@ -137,6 +144,7 @@ class Filter:
             return [one for item in items for one in self._score([item])]
 
     def _decide(self, scores: Scores) -> Decision:
+        answer: Answer
         if scores.error is not None:
             answer = (Verdict.ERROR, f"{self.name}:error:{scores.error}", None, None)
         elif scores.missing is not None:
