@@ -107,6 +107,16 @@ def check(unit: Unit, records: int, rows: Sequence[Mapping[str, Any]]) -> None:
             raise broken(f"record {row['source']['index']} is {row['outcome']} without a reason")
 
 
+def _only(name: str, ends: Sequence[UnitEnd]) -> tuple[Unit, int]:
+    """The unit that was read to its end once, and how many records it has."""
+    if len(ends) != 1:
+        raise InvariantError(
+            f"{name}: the unit was read to its end {len(ends)} times in one attempt; it was not "
+            "committed. Run the same command again; if that fails too, report it"
+        )
+    return ends[0].unit, ends[0].records
+
+
 @dataclass(frozen=True)
 class Ledger:
     """The commits of one output folder under one configuration."""
@@ -123,17 +133,16 @@ class Ledger:
     def _failure_path(self, name: str) -> str:
         return storage.join(self.output, FAILURES, f"{name}.json")
 
-    def commit(self, end: UnitEnd, rows: Sequence[dict[str, Any]]) -> Commit:
-        """Check and write a unit's rows, in the order of its records.
+    def commit(self, name: str, ends: Sequence[UnitEnd], rows: Sequence[dict[str, Any]]) -> Commit:
+        """Check and write the rows that came under a unit's name, in the order of its records.
 
         Raises:
             InvariantError: the rows don't account for the unit; nothing is written.
             WorkError: the files can't be written.
         """
-        unit = end.unit
-        check(unit, end.records, rows)
+        unit, records = _only(name, ends)
+        check(unit, records, rows)
         ordered = sorted(rows, key=lambda row: row["source"]["index"])
-        name = self.name(unit)
         edition = hashlib.sha256(unit.version.encode()).hexdigest()[:8]
         data = storage.join(DATA, f"{name}-{edition}.parquet")
         buffer = io.BytesIO()

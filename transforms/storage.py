@@ -86,7 +86,7 @@ def naming_the_remedy(path: str) -> Iterator[None]:
         else:
             raise
         raise WorkError(
-            f"{path}: {problem} and run the same command again, which goes on from what is committed"
+            f"{path}: {problem} and run the same command again: it goes on from what is committed"
         ) from error
 
 

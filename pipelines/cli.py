@@ -1,0 +1,71 @@
+"""What every command shares: its parser, its messages and its exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib.metadata
+import sys
+from collections.abc import Callable, Iterable
+from typing import NoReturn
+
+EXIT_FAILED = 1
+EXIT_MISTAKE = 2
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
+
+VERSION = importlib.metadata.version("palipipe")
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """``; did you mean X?`` for the nearest known word, or nothing."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that refuses what it doesn't know and names the nearest option."""
+
+    def __init__(self, command: str, **rest):
+        super().__init__(
+            prog=f"palipipe {command}",
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            **rest,
+        )
+
+    def options(self) -> list[str]:
+        """All option strings, for suggestions."""
+        return [name for action in self._actions for name in action.option_strings]
+
+    def refuse(self, unknown: str) -> NoReturn:
+        name = unknown.split("=")[0]
+        self.error(f"unknown option {name}{suggestion(name, self.options())}")
+
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: {message}\n{self.prog} --help tells the options.", file=sys.stderr)
+        raise SystemExit(EXIT_MISTAKE)
+
+
+def positive(text: str) -> int:
+    """An argument type: a whole number above 0; underscores and commas may group its digits."""
+    try:
+        value = int(text.replace(",", ""))
+    except ValueError:
+        value = 0
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return value
+
+
+def exit_code(command: str, work: Callable[[], int]) -> int:
+    """Run a command's work; a failure it foresees becomes a message and an exit code."""
+    from transforms.errors import UserError, WorkError
+
+    try:
+        return work()
+    except UserError as error:
+        print(f"palipipe {command}: {error}", file=sys.stderr)
+        return EXIT_MISTAKE
+    except WorkError as error:
+        print(f"palipipe {command}: {error}", file=sys.stderr)
+        return EXIT_FAILED

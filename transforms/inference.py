@@ -1,0 +1,159 @@
+"""PaliGemma behind Beam's RunInference.
+
+Batches arrive ready-made (`transforms.steps` forms them inside a unit), because Beam's own
+batching varies the size, and every new size would be compiled anew.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from apache_beam.metrics import Metrics
+from apache_beam.ml.inference.base import ModelHandler
+
+from transforms.errors import WorkError
+from transforms.prepare import Example
+from transforms.record import RecordError
+
+if TYPE_CHECKING:
+    from model.annotator import Annotation, Annotator, AnnotatorSpec
+
+NAMESPACE = "palipipe"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Examples of one unit that go through the model together.
+
+    Formed inside the unit, so that what a batch holds, and with it each result to the last bit,
+    depends on the unit and not on what else a worker happens to do.
+    """
+
+    unit: str
+    examples: tuple[Example, ...]
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """What the model made of one example: an annotation for each task, or why there is none."""
+
+    unit: str
+    example: Example
+    annotations: tuple[Annotation, ...] = ()
+    error: RecordError | None = None
+
+
+# One engine a process: a chip belongs to one process, and a run in waves builds many pipelines
+# that must not load the weights again.
+_annotators: dict[AnnotatorSpec, Annotator] = {}
+_lock = threading.Lock()
+
+
+def annotator(spec: AnnotatorSpec) -> Annotator:
+    """The process's annotator for a spec, loaded and compiled at the first call."""
+    from model.annotator import Annotator
+
+    with _lock:
+        if spec not in _annotators:
+            _annotators.clear()
+            _annotators[spec] = Annotator.load(spec)
+        return _annotators[spec]
+
+
+class PaliGemmaHandler(ModelHandler[Batch, Annotated, "Annotator"]):
+    """Serves batches of examples; one bad row costs one row.
+
+    A batch that fails is halved until the row is found that can't be annotated. When no row of
+    a batch can, the engine is at fault and not the pictures, so the work fails instead.
+    """
+
+    def __init__(self, spec: AnnotatorSpec):
+        super().__init__()
+        self._spec = spec
+
+    def load_model(self) -> Annotator:
+        return annotator(self._spec)
+
+    def should_skip_batching(self) -> bool:
+        return True
+
+    def get_metrics_namespace(self) -> str:
+        return NAMESPACE
+
+    def get_num_bytes(self, batch: Batch) -> int:  # type: ignore[override]
+        return sum(example.pixels.nbytes for example in batch.examples)
+
+    def run_inference(  # type: ignore[override]
+        self,
+        batch: Batch,
+        model: Annotator,
+        inference_args: dict[str, Any] | None = None,
+    ) -> Iterable[Annotated]:
+        with _lock:
+            padded, compiled = model.padded_rows, model.recompilations
+            answers = bisect(batch.examples, model)
+            Metrics.counter(NAMESPACE, "padded_rows").inc(model.padded_rows - padded)
+            Metrics.counter(NAMESPACE, "recompilations").inc(model.recompilations - compiled)
+        for example, answer in zip(batch.examples, answers, strict=True):
+            if isinstance(answer, Exception):
+                yield Annotated(batch.unit, example, error=_described(answer))
+            else:
+                yield Annotated(batch.unit, example, tuple(answer))
+
+
+Answer = Sequence["Annotation"] | Exception
+
+
+def bisect(examples: Sequence[Example], model: Annotator) -> list[Answer]:
+    """An answer for each example, in order: its annotations, or the exception it alone causes.
+
+    Raises:
+        WorkError: not one of several examples gets through, so it is the engine that fails and
+            not the pictures; they are not given up for it.
+    """
+    answers = _halve(examples, model)
+    engine = [a for a in answers if isinstance(a, Exception) and not _is_of_the_row(a)]
+    if len(examples) > 1 and len(engine) == len(examples):
+        raise WorkError(
+            f"none of a batch of {len(examples)} pictures could be annotated "
+            f"({_described(engine[0]).message}). Where memory ran out, give a smaller "
+            "--batch-size. What is committed stays"
+        ) from engine[0]
+    return answers
+
+
+def _halve(examples: Sequence[Example], model: Annotator) -> list[Answer]:
+    pixels = np.stack([example.pixels for example in examples])
+    try:
+        return list(model.annotate(pixels, [example.prompts for example in examples]))
+    except Exception as error:
+        if len(examples) == 1:
+            return [error]
+        middle = len(examples) // 2
+        return _halve(examples[:middle], model) + _halve(examples[middle:], model)
+
+
+def _is_of_the_row(error: Exception) -> bool:
+    from model.annotator import RowError
+
+    return isinstance(error, RowError)
+
+
+def _described(error: Exception) -> RecordError:
+    """What the row keeps of an exception: its kind, and a line that quotes nothing of the record.
+
+    A `RowError` is worded by the project; any other exception is the engine's, and its first line
+    says what the runtime ran into.
+    """
+    from model.annotator import RowError
+
+    if isinstance(error, RowError):
+        return RecordError(error.stage, error.kind, str(error))
+    return RecordError("annotate", type(error).__name__, str(error).split("\n")[0][:200])

@@ -1,0 +1,142 @@
+"""The Beam steps: from unit descriptors to committed units.
+
+    units ─► PreparedBatches ─► RunInference ─► AnnotatedRows ─► CommittedUnits
+
+Between the shuffle of descriptors and the grouping of rows everything is one fused stage, so
+pixels never leave the worker that decoded them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+
+from transforms.errors import UnitError
+from transforms.inference import NAMESPACE, Annotated, Batch
+from transforms.ledger import Commit, Ledger, UnitEnd, UnitFailure
+from transforms.prepare import Example, Preparation
+from transforms.progress import advance
+from transforms.readers import ReaderOptions, read
+from transforms.row import Outcome, failed_row, row
+from transforms.threads import ahead
+from transforms.unit import Unit
+
+ROWS = "rows"
+
+# What goes to the sink under a unit's name: rows, and one word on how the unit ended.
+Entry = dict[str, Any] | UnitEnd | UnitFailure
+
+
+class PrepareUnit(beam.DoFn):
+    """Reads, screens and decodes one unit, ahead of the model by `lookahead` records.
+
+    Main output: `Batch`es of at most `batch_size` examples. Output `ROWS`: (unit name, `Entry`)
+    for the records that don't reach the model and for the unit's end.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        reader: ReaderOptions,
+        preparation: Callable[[], Preparation],
+        batch_size: int,
+        threads: int | None = None,
+        meter: str | None = None,
+    ):
+        self._ledger = ledger
+        self._reader = reader
+        self._make_preparation = preparation
+        self._batch_size = batch_size
+        self._threads = threads
+        self._meter = meter
+
+    def setup(self) -> None:
+        self._preparation = self._make_preparation()
+        self._executor = ThreadPoolExecutor(self._threads or os.cpu_count() or 1)
+
+    def teardown(self) -> None:
+        self._executor.shutdown()
+
+    def process(self, unit: Unit) -> Iterator[Batch | beam.pvalue.TaggedOutput]:
+        name = self._ledger.name(unit)
+        records = 0
+        waiting: list[Example] = []
+        try:
+            for prepared in self._prepared(unit):
+                records += 1
+                if isinstance(prepared, Example):
+                    waiting.append(prepared)
+                    if len(waiting) == self._batch_size:
+                        yield Batch(name, tuple(waiting))
+                        waiting = []
+                else:
+                    yield self._row(name, prepared)
+        except UnitError as error:
+            yield beam.pvalue.TaggedOutput(ROWS, (name, UnitFailure.of(unit, error)))
+            return
+        if waiting:
+            yield Batch(name, tuple(waiting))
+        yield beam.pvalue.TaggedOutput(ROWS, (name, UnitEnd(unit, records)))
+
+    def _prepared(self, unit: Unit) -> Iterator[Example | dict[str, Any]]:
+        records = read(unit, self._reader)
+        prepared = self._preparation.run(records, self._executor)
+        # Two batches: one that the model takes next, one being made.
+        return ahead(prepared, 2 * self._batch_size)
+
+    def _row(self, name: str, values: dict[str, Any]) -> beam.pvalue.TaggedOutput:
+        advance(self._meter, 1, (values["image"] or {}).get("bytes") or 0)
+        return beam.pvalue.TaggedOutput(ROWS, (name, values))
+
+
+class AnnotatedRow(beam.DoFn):
+    """The row of an annotated example, under its unit's name."""
+
+    def __init__(self, meter: str | None = None):
+        self._meter = meter
+
+    def process(self, annotated: Annotated) -> Iterator[tuple[str, Entry]]:
+        example = annotated.example
+        advance(self._meter, 1, example.image["bytes"])
+        shared = {"image": example.image, "decisions": example.decisions}
+        if annotated.error is not None:
+            yield annotated.unit, failed_row(example.record, annotated.error, **shared)
+            return
+        annotations = [annotation.values() for annotation in annotated.annotations]
+        kept = row(example.record, Outcome.KEPT, annotations=annotations, **shared)
+        yield annotated.unit, kept
+
+
+class CommitUnit(beam.DoFn):
+    """Commits the rows of a unit, once they account for every one of its records.
+
+    Raises:
+        InvariantError: they don't; the run fails rather than lose a row.
+    """
+
+    def __init__(self, ledger: Ledger):
+        self._ledger = ledger
+
+    def process(self, keyed: tuple[str, Iterable[Entry]]) -> Iterator[Commit]:
+        name, entries = keyed
+        rows: list[dict[str, Any]] = []
+        ends: list[UnitEnd] = []
+        for entry in entries:
+            if isinstance(entry, UnitFailure):
+                self._ledger.record_failure(entry)
+                Metrics.counter(NAMESPACE, "units_failed").inc()
+                return
+            if isinstance(entry, UnitEnd):
+                ends.append(entry)
+            else:
+                rows.append(entry)
+        commit = self._ledger.commit(name, ends, rows)
+        Metrics.counter(NAMESPACE, "units_committed").inc()
+        for outcome, count in commit.outcomes.items():
+            Metrics.counter(NAMESPACE, f"rows_{outcome}").inc(count)
+        yield commit
