@@ -83,6 +83,14 @@ class Decision:
     scores: Mapping[str, float] = field(default_factory=dict)
 
 
+class BackendDown(RuntimeError):
+    """What a filter depends on can't be used, and the run has to stop.
+
+    The one exception that leaves a filter. Its message names the backend and the remedy, and
+    quotes neither a record nor a key.
+    """
+
+
 class Scorer(Protocol):
     """Gives one `Scores` for each item, in order.
 
@@ -128,7 +136,7 @@ class Filter:
     fail_open: bool = False
 
     def screen(self, items: Sequence[Item]) -> list[Decision]:
-        """One decision for each item, in order; never raises for what a scorer does."""
+        """One decision for each item, in order. Of what a scorer raises, only BackendDown."""
         return [self._decide(scores) for scores in self._score(items)]
 
     def _score(self, items: Sequence[Item]) -> list[Scores]:
@@ -137,6 +145,8 @@ class Filter:
             if len(scores) != len(items):
                 raise ValueError(f"{len(scores)} scores for {len(items)} items")
             return list(scores)
+        except BackendDown as down:
+            raise BackendDown(f"filter {self.name}: {down}") from None
         except Exception as error:
             if len(items) == 1:
                 # The exception's text may quote the item, so only its type is kept.
