@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
-COLOURS = "red orange yellow green blue purple pink brown black white grey".split()
-THINGS = (
+_COLOURS = "red orange yellow green blue purple pink brown black white grey"
+_THINGS = (
     "cat dog bird horse person child bicycle car bus train boat tree flower mountain river "
     "house window table chair cup bottle book shoe bag hat shirt t-shirt trousers dress coat "
     "sandal sneaker boot pullover sign clock coffee rocket coin page moon galaxy retina brick"
-).split()
-PLACES = (
+)
+_NUMBERS = "one two three four five six seven eight nine ten"
+_PLACES = (
     "on a table",
     "in the street",
     "next to a window",
@@ -24,8 +25,7 @@ PLACES = (
     "on the left",
     "on the right",
 )
-NUMBERS = "one two three four five six seven eight nine ten".split()
-PROMPTS = (
+_PROMPTS = (
     "caption en",
     "cap en",
     "describe en",
@@ -43,12 +43,13 @@ PROMPTS = (
 
 def sentences() -> Iterator[str]:
     """Captions, answers and prompts, in a fixed order."""
-    for colour, thing, place in itertools.product(COLOURS, THINGS, PLACES):
+    colours, things, numbers = _COLOURS.split(), _THINGS.split(), _NUMBERS.split()
+    for colour, thing, place in itertools.product(colours, things, _PLACES):
         yield f"A {colour} {thing} {place}."
         yield f"a photo of the {thing}, {colour} and white, {place}"
-    for number, thing in itertools.product(NUMBERS, THINGS):
+    for number, thing in itertools.product(numbers, things):
         yield f"There are {number} of them: {number} {thing}s."
-    for prompt, (thing, other) in itertools.product(PROMPTS, itertools.pairwise(THINGS)):
+    for prompt, (thing, other) in itertools.product(_PROMPTS, itertools.pairwise(things)):
         yield prompt.format(thing=thing, other=other)
     for year in range(1900, 2030):
         yield f"{year} {year % 100}% No. {year % 10}"
