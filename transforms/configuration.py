@@ -72,6 +72,18 @@ def claim(output: str, configuration: Configuration) -> None:
     storage.write_json(path, output, manifest)
 
 
+def open_claimed(output: str) -> Configuration:
+    """The configuration that an output folder belongs to.
+
+    Raises:
+        UserError: the folder is no run's output.
+    """
+    path = storage.join(output, MANIFEST)
+    if not storage.exists(path):
+        raise UserError(f"{output}: no {MANIFEST} there; name a folder that a run wrote to")
+    return Configuration(storage.read_json(path)["configuration"])
+
+
 def _check_same(output: str, manifest: Mapping[str, Any], configuration: Configuration) -> None:
     if manifest["fingerprint"] == configuration.fingerprint:
         return

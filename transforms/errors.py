@@ -3,6 +3,8 @@
 A row that can't be read or annotated is neither: it becomes a row whose outcome says so.
 """
 
+import re
+
 
 class UserError(Exception):
     """A mistake in what was asked for; the message names the option or file and the remedy.
@@ -36,3 +38,21 @@ class UnitError(WorkError):
 
 class InvariantError(WorkError):
     """A promise of the ledger that would be broken by a commit; nothing was committed."""
+
+
+_IN_TRACEBACK = re.compile(
+    r"^transforms\.errors\.(WorkError|InvariantError): (.*?)(?: \[while running .*)?$", re.M
+)
+
+
+def raised_in_worker(error: RuntimeError) -> Exception:
+    """The failure that a worker reported, taken from the traceback that Beam hands over as text.
+
+    Anything but this project's own failures comes back as it is: it is a defect, and its whole
+    traceback is wanted.
+    """
+    found = _IN_TRACEBACK.findall(str(error))
+    if not found:
+        return error
+    kind, message = found[-1]
+    return {"WorkError": WorkError, "InvariantError": InvariantError}[kind](message.strip())

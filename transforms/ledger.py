@@ -54,14 +54,15 @@ class Commit:
     """What is known of a committed unit.
 
     data: path of its Parquet file, relative to the output folder; rows: how many it has.
-    outcomes, reasons: how many rows have each. sha256, bytes: of the data file.
+    outcomes: outcome to number of rows. reasons: outcome to reason to number of rows.
+    sha256, bytes: of the data file.
     """
 
     unit: Unit
     data: str
     rows: int
     outcomes: Mapping[str, int]
-    reasons: Mapping[str, int]
+    reasons: Mapping[str, Mapping[str, int]]
     bytes: int
     sha256: str
     fingerprint: str
@@ -105,6 +106,11 @@ def check(unit: Unit, records: int, rows: Sequence[Mapping[str, Any]]) -> None:
             raise broken(f"record {row['source']['index']} is kept although it has an error")
         if row["outcome"] != Outcome.KEPT and not row["reason"]:
             raise broken(f"record {row['source']['index']} is {row['outcome']} without a reason")
+
+
+def tally(words: Iterable[str]) -> dict[str, int]:
+    """How often each word comes, in the words' order."""
+    return dict(sorted(Counter(words).items()))
 
 
 def _only(name: str, ends: Sequence[UnitEnd]) -> tuple[Unit, int]:
@@ -155,8 +161,11 @@ class Ledger:
             unit=unit,
             data=data,
             rows=len(rows),
-            outcomes=dict(sorted(Counter(row["outcome"] for row in rows).items())),
-            reasons=dict(sorted(Counter(row["reason"] for row in rows if row["reason"]).items())),
+            outcomes=tally(row["outcome"] for row in rows),
+            reasons={
+                outcome: tally(row["reason"] for row in rows if row["outcome"] == outcome)
+                for outcome in sorted({row["outcome"] for row in rows if row["reason"]})
+            },
             bytes=len(view),
             sha256=hashlib.sha256(view).hexdigest(),
             fingerprint=self.configuration.fingerprint,

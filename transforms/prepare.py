@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from filters.contract import Decision, Filter, Item, Verdict
+from filters.quality import image_size_filter
 from model.preprocess import resize
 from model.tasks import MissingFieldError, Task
 from transforms.images import ImageError, ImageInfo, decode, probe
@@ -81,6 +82,38 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
+class PreparationSpec:
+    """What a `Preparation` is made from on a worker, in plain values.
+
+    tasks: prompts as the user wrote them. size: side of the model's square input, in pixels.
+    Limits of None are off.
+    """
+
+    tasks: tuple[str, ...]
+    size: int
+    resize_method: str
+    max_pixels: int
+    min_side: int | None = None
+    max_aspect: float | None = None
+    max_bytes: int | None = None
+
+    def build(self) -> Preparation:
+        limits = image_size_filter(
+            min_side=self.min_side,
+            max_aspect=self.max_aspect,
+            max_pixels=self.max_pixels,
+            max_bytes=self.max_bytes,
+        )
+        return Preparation(
+            tasks=tuple(Task.parse(task) for task in self.tasks),
+            size=self.size,
+            resize_method=self.resize_method,
+            max_pixels=self.max_pixels,
+            screening=Screening(before=(limits,)),
+        )
+
+
+@dataclass(frozen=True)
 class Preparation:
     """Turns records into examples or rows.
 
@@ -116,7 +149,7 @@ class Preparation:
         if record.error is not None:
             return failed_row(record, record.error)
         if record.duplicate_of is not None:
-            return row(record, Outcome.DUPLICATE, reason=f"duplicate_id:{record.duplicate_of}")
+            return _duplicate(record, record.duplicate_of)
         assert record.encoded is not None
         image = {
             "sha256": hashlib.sha256(record.encoded).hexdigest(),
@@ -163,6 +196,20 @@ class Preparation:
             prompts,
             candidate.decisions,
         )
+
+
+def _duplicate(record: Record, first: str) -> Row:
+    """The row of a record whose shard has its key already; `first` is the id of that record."""
+    decision = Decision(
+        filter="unique_key",
+        subject="record",
+        scorer="reader",
+        version="1",
+        verdict=Verdict.DROP,
+        reason="duplicate_id",
+        labels=(first,),
+    )
+    return row(record, Outcome.DUPLICATE, reason=decision.reason, decisions=[decision])
 
 
 def _step(step: Callable[[list[Any]], Iterable[Any]], items: list[Any]) -> list[Any]:

@@ -9,7 +9,7 @@ pixels never leave the worker that decoded them.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -19,7 +19,7 @@ from apache_beam.metrics import Metrics
 from transforms.errors import UnitError
 from transforms.inference import NAMESPACE, Annotated, Batch
 from transforms.ledger import Commit, Ledger, UnitEnd, UnitFailure
-from transforms.prepare import Example, Preparation
+from transforms.prepare import Example, PreparationSpec
 from transforms.progress import advance
 from transforms.readers import ReaderOptions, read
 from transforms.row import Outcome, failed_row, row
@@ -43,20 +43,20 @@ class PrepareUnit(beam.DoFn):
         self,
         ledger: Ledger,
         reader: ReaderOptions,
-        preparation: Callable[[], Preparation],
+        preparation: PreparationSpec,
         batch_size: int,
         threads: int | None = None,
         meter: str | None = None,
     ):
         self._ledger = ledger
         self._reader = reader
-        self._make_preparation = preparation
+        self._spec = preparation
         self._batch_size = batch_size
         self._threads = threads
         self._meter = meter
 
     def setup(self) -> None:
-        self._preparation = self._make_preparation()
+        self._preparation = self._spec.build()
         self._executor = ThreadPoolExecutor(self._threads or os.cpu_count() or 1)
 
     def teardown(self) -> None:

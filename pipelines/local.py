@@ -1,0 +1,85 @@
+"""Runs a pipeline in this process, in waves of units.
+
+Beam's in-process runner keeps a stage's whole output in memory and says nothing until the end.
+A wave is one pipeline over some units: memory is bounded by the wave, and what a wave has
+committed survives whatever comes after it.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+from pipelines.reporter import Reporter
+from transforms import progress
+from transforms.errors import raised_in_worker
+from transforms.unit import Unit
+
+# A kill costs the work of one wave; a pipeline costs some 50 ms to build and take down.
+WAVE_SECONDS = 15.0
+# Rows of a wave wait in memory for their unit's end; a unit has seldom more than 10,000.
+WAVE_UNITS = 64
+# A first guess of bytes a second that errs on the small side, so that the first wave is short.
+FIRST_RATE = 1 << 17
+
+
+def run_in_waves(
+    units: Sequence[Unit],
+    build: Callable[[beam.Pipeline, Sequence[Unit], str], Any],
+    reporter: Reporter,
+) -> None:
+    """Run `build(pipeline, units, name of the progress meter)` over all units, wave after wave.
+
+    Raises:
+        WorkError: a step failed; what earlier waves committed stays.
+    """
+    name = uuid.uuid4().hex
+    meter = progress.register(name)
+    try:
+        with reporter.watching(meter, sum(unit.size for unit in units)):
+            for wave in waves(units):
+                _run(wave, lambda pipeline, wave=wave: build(pipeline, wave, name))
+                reporter.wave_done(sum(unit.size for unit in wave))
+    finally:
+        progress.unregister(name)
+
+
+def _run(wave: Sequence[Unit], build: Callable[[beam.Pipeline], Any]) -> None:
+    # Without this, options would be read from the command line of whoever imported us.
+    options = PipelineOptions(flags=[], save_main_session=False)
+    try:
+        with beam.Pipeline(runner=FnApiRunner(), options=options) as pipeline:
+            build(pipeline)
+    except RuntimeError as error:
+        raise raised_in_worker(error) from error
+    finally:
+        # Beam's graphs are cyclic; collecting them now keeps a long run's memory level.
+        gc.collect()
+
+
+def waves(
+    units: Sequence[Unit], clock: Callable[[], float] = time.monotonic
+) -> Iterator[list[Unit]]:
+    """Runs of units, in order, each as many as should take `WAVE_SECONDS` at the last one's pace.
+
+    A wave has one unit at least. Its time is what passes until the next one is asked for.
+    """
+    rate: float = FIRST_RATE
+    left = deque(units)
+    while left:
+        wave = [left.popleft()]
+        size = wave[0].size
+        while left and len(wave) < WAVE_UNITS and size + left[0].size <= rate * WAVE_SECONDS:
+            size += left[0].size
+            wave.append(left.popleft())
+        began = clock()
+        yield wave
+        rate = size / max(clock() - began, 1e-3)

@@ -1,0 +1,213 @@
+"""The options of `palipipe annotate`. Imports nothing slow: `--help` answers at once."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from pipelines.cli import Parser, positive
+
+DESCRIPTION = """\
+Annotate image shards with PaliGemma: one row for every image, in Parquet.
+
+  palipipe annotate --input 'shards/*.tar' --output out \\
+      --checkpoint paligemma-3b-mix-224.npz --tokenizer tokenizer.model \\
+      --task "caption en" --task "detect shoe ; bag"
+
+Run the same command again to go on after an interruption, or to take up new shards."""
+
+# The pixels of a picture that a decoder has to hold: 100 megapixels are 300 MB.
+MAX_PIXELS = 100_000_000
+
+
+def parser() -> Parser:
+    """The parser, its options in the groups that `--help` shows."""
+    it = Parser("annotate", description=DESCRIPTION)
+    _input_options(it)
+    _model_options(it)
+    _limit_options(it)
+    _run_options(it)
+    return it
+
+
+def _input_options(it: Parser) -> None:
+    group = it.add_argument_group("what is read")
+    group.add_argument(
+        "--input",
+        metavar="GLOB",
+        nargs="+",
+        action="extend",
+        required=True,
+        help="shards, lists, images or folders of images; quote globs; may be repeated",
+    )
+    group.add_argument(
+        "--format",
+        choices=["webdataset", "tfrecord", "parquet", "files", "list"],
+        help="of all inputs; by default each input's suffix tells",
+    )
+    group.add_argument(
+        "--image-field", metavar="NAME", help="feature, column or tar suffix that holds the image"
+    )
+    group.add_argument("--text-field", metavar="NAME", help="where the image's text is")
+    group.add_argument("--language-field", metavar="NAME", help="where the text's language is")
+    group.add_argument(
+        "--key-field", metavar="NAME", help="what names a record; by default its place"
+    )
+    group.add_argument(
+        "--records-per-unit",
+        metavar="N",
+        type=positive,
+        help="about how many records are committed at once, where the format can be split "
+        "(Parquet, lists, loose files)",
+    )
+
+
+def _model_options(it: Parser) -> None:
+    group = it.add_argument_group("what annotates it")
+    group.add_argument(
+        "--checkpoint",
+        metavar="PATH",
+        help="PaliGemma 1 or 2: an .npz file or a folder with config.json and safetensors; "
+        "without it the tiny model that comes along, whose weights are RANDOM",
+    )
+    group.add_argument(
+        "--tokenizer",
+        metavar="PATH",
+        help="SentencePiece model; by default tokenizer.model beside the checkpoint",
+    )
+    group.add_argument(
+        "--task",
+        metavar="PROMPT",
+        action="append",
+        help='"caption en", "detect shoe ; bag", "answer en {question}": {…} is filled from '
+        'the record\'s metadata; may be repeated (default: "caption en")',
+    )
+    group.add_argument(
+        "--max-new-tokens",
+        metavar="N",
+        type=positive,
+        help="longest answer; by default what each task needs",
+    )
+    group.add_argument(
+        "--max-prompt-tokens",
+        metavar="N",
+        type=positive,
+        default=128,
+        help="longest prompt; a longer one fails its record, nothing is cut (default: 128)",
+    )
+    group.add_argument(
+        "--dtype",
+        choices=["auto", "float32", "bfloat16"],
+        default="auto",
+        help="of weights and arithmetic (default: auto, as the checkpoint is stored)",
+    )
+    group.add_argument(
+        "--resize",
+        choices=["bilinear", "bicubic"],
+        default="bilinear",
+        help="how images become square (default: bilinear, as in PaliGemma's training)",
+    )
+    group.add_argument(
+        "--final-logit-cap",
+        metavar="X",
+        type=float,
+        help="soft cap on the logits; by default what the checkpoint says",
+    )
+    group.add_argument(
+        "--mask-decoder",
+        metavar="PATH",
+        help="vae-oid.npz: turns the 16 tokens of `segment` into masks",
+    )
+
+
+def _limit_options(it: Parser) -> None:
+    group = it.add_argument_group("what is left out")
+    group.add_argument(
+        "--max-pixels",
+        metavar="N",
+        type=positive,
+        default=MAX_PIXELS,
+        help=f"larger pictures are filtered undecoded (default: {MAX_PIXELS:,})",
+    )
+    group.add_argument(
+        "--max-bytes",
+        metavar="N",
+        type=positive,
+        default=256 << 20,
+        help="larger files are left out unread (default: 256 MiB)",
+    )
+    group.add_argument(
+        "--min-side", metavar="N", type=positive, help="shorter side at least (default: any)"
+    )
+    group.add_argument(
+        "--max-aspect",
+        metavar="X",
+        type=float,
+        help="longer over shorter side at most (default: any)",
+    )
+
+
+def _run_options(it: Parser) -> None:
+    group = it.add_argument_group("how it runs")
+    group.add_argument("--output", metavar="FOLDER", required=True, help="local or gs://…")
+    group.add_argument(
+        "--batch-size",
+        metavar="N",
+        type=positive,
+        default=8,
+        help="images that go through the model together (default: 8)",
+    )
+    group.add_argument(
+        "--threads", metavar="N", type=positive, help="that decode images (default: one a core)"
+    )
+    group.add_argument(
+        "--on-changed",
+        choices=["refuse", "redo", "keep"],
+        default="refuse",
+        help="what to do with a shard that changed after it was committed (default: refuse)",
+    )
+    group.add_argument(
+        "--dry-run", action="store_true", help="say what would be done, and do nothing"
+    )
+    group.add_argument(
+        "--progress",
+        choices=["auto", "bar", "lines", "none"],
+        default="auto",
+        help="auto: a bar on a terminal, else a line now and then",
+    )
+    group.add_argument(
+        "--runner",
+        metavar="NAME",
+        default="DirectRunner",
+        help="a Beam runner; options of Beam's own are passed on to it "
+        "(default: DirectRunner, in this process)",
+    )
+
+
+def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, tuple[str, ...]]:
+    """Options and what is left for Beam.
+
+    For the local runner nothing may be left. Exits with 2 and the nearest option on a mistake.
+    """
+    it = parser()
+    options, rest = it.parse_known_args(argv)
+    unknown = [word for word in rest if word.startswith("-")]
+    if rest and options.runner == "DirectRunner":
+        it.refuse(unknown[0] if unknown else rest[0])
+    if unknown:
+        _check_beam_options(it, unknown)
+    return options, tuple(rest)
+
+
+def _check_beam_options(it: Parser, unknown: Sequence[str]) -> None:
+    """Refuse what neither this command nor Beam knows; Beam alone would only log a warning."""
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    beam_parser = argparse.ArgumentParser(add_help=False, conflict_handler="resolve")
+    for group in PipelineOptions.__subclasses__():
+        if "_add_argparse_args" in vars(group):
+            group._add_argparse_args(beam_parser)
+    known = {name for action in beam_parser._actions for name in action.option_strings}
+    for word in unknown:
+        if word.split("=")[0] not in known:
+            it.refuse(word)

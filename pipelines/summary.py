@@ -1,0 +1,91 @@
+"""What a run says at its end: a table of outcomes, what went wrong, and where the rows are."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from transforms.ledger import Commit, UnitFailure
+
+if TYPE_CHECKING:
+    from pipelines.plan import Plan
+
+# The reader gives these to the one row that stands for the part of a shard it couldn't read.
+DAMAGE = ("truncated_shard", "corrupt_shard")
+
+
+def plan_text(plan: Plan) -> str:
+    """What a run is about to do, in a few lines."""
+    job, model = plan.job, plan.model
+    size = sum(unit.size for unit in plan.pending)
+    known = [unit.records for unit in plan.pending]
+    images = f", {sum(known):,} images" if all(n is not None for n in known) else ""
+    lines = [
+        f"model   {model.name}, {model.parameters:,} parameters, {model.image_size} px, "
+        f"{job.annotator.dtype}, weights {model.weights_sha256[:12]}",
+        *(f"task    {task}" for task in job.annotator.tasks),
+        f"input   {len(plan.pending):,} units to do{images}, {size / 1e6:,.1f} MB; "
+        f"{len(plan.committed):,} done before",
+        f"output  {job.ledger.output}, configuration {job.ledger.configuration.fingerprint}",
+    ]
+    if model.random_weights:
+        lines.insert(
+            1,
+            "        its weights are RANDOM: what it writes means nothing. Give a "
+            "--checkpoint for real annotations",
+        )
+    return "\n".join(lines)
+
+
+def outcome_table(commits: Iterable[Commit]) -> str:
+    """Rows by outcome and reason, as aligned text."""
+    outcomes: Counter[str] = Counter()
+    reasons: Counter[tuple[str, str]] = Counter()
+    for commit in commits:
+        outcomes.update(commit.outcomes)
+        for outcome, by_reason in commit.reasons.items():
+            reasons.update({(outcome, reason): n for reason, n in by_reason.items()})
+    total = sum(outcomes.values())
+    lines = [f"{'outcome':<34}{'images':>12}{'share':>9}"]
+    for outcome, count in outcomes.most_common():
+        lines.append(_line(outcome, count, total))
+        of_outcome = Counter({r: n for (o, r), n in reasons.items() if o == outcome})
+        lines += [_line(f"  {reason}", n, total) for reason, n in of_outcome.most_common(10)]
+    lines.append(_line("all", total, total))
+    return "\n".join(lines)
+
+
+def _line(name: str, count: int, total: int) -> str:
+    share = count / total if total else 0.0
+    return f"{name[:33]:<34}{count:>12,}{share:>9.2%}"
+
+
+def damaged(commits: Iterable[Commit]) -> list[Commit]:
+    """Commits of shards that could be read only in part."""
+    return [
+        commit
+        for commit in commits
+        if any(kind in commit.reasons.get("failed", {}) for kind in DAMAGE)
+    ]
+
+
+def troubles(commits: Sequence[Commit], failures: Sequence[UnitFailure]) -> list[str]:
+    """A line for each shard that wasn't read whole, saying what to do."""
+    lines = [f"{f.unit.uri}: {f.problem}. {f.remedy}" for f in failures]
+    lines += [
+        f"{commit.unit.uri}: damaged; what could be read is in the output, the rest is lost. "
+        "Replace the shard and run again with --on-changed redo"
+        for commit in damaged(commits)
+    ]
+    return lines
+
+
+def how_to_look(output: str) -> str:
+    """Where the rows are, and a line that shows them."""
+    return (
+        f"Rows: {output}/data/*.parquet, one file for each commit record in {output}/commits\n"
+        f'  duckdb -c "select source.key, outcome, annotations[1].text from '
+        f"'{output}/data/*.parquet'\"\n"
+        f"  python -c \"import pandas; print(pandas.read_parquet('{output}/data'))\""
+    )
