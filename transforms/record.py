@@ -14,7 +14,7 @@ class Source:
 
     uri: the image's own file where it has one, else the shard.
     shard: the file or list that was read.
-    index: position in the shard, from 0, counting every record of it.
+    index: position in the shard, from 0, counting every record of it; of a loose file, in its group.
     key: the record's name within its shard: unique there unless the shard repeats itself.
     """
 
@@ -44,6 +44,7 @@ class Record:
 
     encoded: the file's bytes; None where the reader could not get them, and then `error` says why.
     metadata: what else the shard says of the image, JSON-serialisable, carried through untouched.
+    duplicate_of: id of the unit's earlier record with the same key, where there is one.
     """
 
     id: str
@@ -53,6 +54,7 @@ class Record:
     language: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     error: RecordError | None = None
+    duplicate_of: str | None = None
 
     def failed(self, stage: str, kind: str, message: str) -> Record:
         """The same record without its bytes, and with the reason."""
