@@ -14,7 +14,7 @@ class Source:
 
     uri: the image's own file where it has one, else the shard.
     shard: the file or list that was read.
-    index: position in the shard, from 0, counting every record of it; of a loose file, in its group.
+    index: position in the shard, from 0, counting every record; of a loose file, in its group.
     key: the record's name within its shard: unique there unless the shard repeats itself.
     """
 

@@ -9,19 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from transforms.readers import webdataset
+from transforms.readers import files, lists, parquet, tfrecord, webdataset
 from transforms.readers.options import ReaderOptions
 from transforms.record import Record
 from transforms.unit import Unit
 
-_FORMATS = {
-    "webdataset": webdataset,
+_READERS = {
+    "webdataset": webdataset.read,
+    "tfrecord": tfrecord.read,
+    "parquet": parquet.read,
+    "list": lists.read,
+    "files": files.read,
 }
 
 
 def read(unit: Unit, options: ReaderOptions) -> Iterator[Record]:
     """The unit's records; raises UnitError while they are read, not before."""
-    return _FORMATS[unit.format].read(unit, options)
+    return _READERS[unit.format](unit, options)
 
 
 __all__ = ["ReaderOptions", "read"]

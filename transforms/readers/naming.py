@@ -12,12 +12,14 @@ from transforms.record import Record, Source, record_id
 class Naming:
     """Makes records in the order of their shard, and notices a key that comes again.
 
-    Memory: some hundred bytes a record, where keys may repeat.
+    positional: a record's position is its key, as the format has no names. Otherwise ``#`` and its
+        position stand for a key that it lacks, and keys are remembered: some 100 bytes a record.
     """
 
-    def __init__(self, shard: str, first_index: int = 0):
+    def __init__(self, shard: str, first_index: int = 0, *, positional: bool = False):
         self.shard = shard
         self.index = first_index
+        self._positional = positional
         self._seen: set[int] = set()
         self._repeats: dict[str, int] = {}
 
@@ -31,13 +33,13 @@ class Naming:
         language: str | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Record:
-        """The shard's next record; its position is its key unless one is given."""
+        """The shard's next record."""
         shard = self.shard
-        duplicate_of = None
-        if key is None:
+        if self._positional:
             key = str(self.index)
-            name = record_id(shard, key)
+            name, duplicate_of = record_id(shard, key), None
         else:
+            key = key or f"#{self.index}"
             name, duplicate_of = self._identify(key)
         source = Source(clean(uri or shard), clean(shard), self.index, clean(key))
         self.index += 1
@@ -45,13 +47,9 @@ class Naming:
             name, source, encoded, text, language, metadata or {}, duplicate_of=duplicate_of
         )
 
-    def failure(self, kind: str, message: str, *, key: str | None = None, **known: Any) -> Record:
+    def failure(self, kind: str, message: str, **known: Any) -> Record:
         """The shard's next record, whose bytes could not be had."""
-        return self.record(None, key=key, **known).failed("read", kind, message)
-
-    def rest(self, kind: str, message: str) -> Record:
-        """One record that stands for all that can't be read after the last one."""
-        return self.failure(kind, message, key=f"#{self.index}")
+        return self.record(None, **known).failed("read", kind, message)
 
     def _identify(self, key: str) -> tuple[str, str | None]:
         first = record_id(self.shard, key)

@@ -152,6 +152,9 @@ def open_shard(
     raw = open_file(uri)
     plain = ShardStream(raw)
     head = plain.peek(64)[:64]
+    if not head and uri.endswith((".gz", ".tgz", ".bz2", ".xz")):
+        plain.close()
+        raise UnitError(uri, "is empty (0 bytes)", "Make it again, or leave it out")
     for magic, decompressor in _DECOMPRESSORS.items():
         if head.startswith(magic) and not is_plain(head):
             stream = ShardStream(_Decompressed(decompressor(plain), plain))

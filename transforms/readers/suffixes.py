@@ -8,7 +8,7 @@ import re
 _PICTURE = re.compile(
     r"(.*\.)?(jpe?g|jpe|jfif|a?png|webp|gif|bmp|dib|tiff?|avifs?|jp2|j2[kc]|jp[cfx]|p[bgpn]m"
     r"|hei[cf]|jxl|ico|icns|tga|psd|pcx|dds|sgi|eps|svg|xbm|xpm|hdr|exr)",
-    re.IGNORECASE,
+    re.IGNORECASE | re.DOTALL,
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import math
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime, time
@@ -20,9 +21,14 @@ def clean(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def decoded(data: bytes) -> str:
+    r"""Text: UTF-8, other bytes spelled out as ``\xe9``."""
+    return data.decode("utf-8", "backslashreplace")
+
+
 def as_text(data: bytes) -> str:
-    r"""Text from a file: UTF-8 with or without a mark, other bytes spelled out as ``\xe9``."""
-    return data.decode("utf-8-sig", "backslashreplace").rstrip("\r\n")
+    """The text of a file of its own, without byte order mark and last line ends."""
+    return decoded(data).removeprefix("\ufeff").rstrip("\r\n")
 
 
 def note(digest: str, size: int) -> dict[str, Any]:
@@ -63,6 +69,15 @@ def jsonable(value: Any) -> Any:
             return [jsonable(item) for item in value]
         case _:
             return clean(str(value))
+
+
+def properties(data: bytes) -> dict[str, Any]:
+    """The properties of a JSON object; any other JSON value under the name ``json``.
+
+    Raises ValueError, or RecursionError, where the bytes aren't JSON.
+    """
+    value = jsonable(json.loads(data))
+    return value if isinstance(value, dict) else {"json": value}
 
 
 def _not_finite(value: float) -> str:

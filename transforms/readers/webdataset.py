@@ -8,7 +8,6 @@ of ``.json`` and every other member are metadata.
 
 from __future__ import annotations
 
-import json
 import posixpath
 import tarfile
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from transforms.readers.naming import Naming
 from transforms.readers.options import ReaderOptions
 from transforms.readers.problem import ProblemError
 from transforms.readers.suffixes import is_picture
-from transforms.readers.values import KEPT_BYTES, as_text, from_bytes, jsonable, note, take
+from transforms.readers.values import KEPT_BYTES, as_text, from_bytes, note, properties, take
 from transforms.record import Record
 from transforms.unit import Unit
 
@@ -56,7 +55,7 @@ def read(unit: Unit, options: ReaderOptions) -> Iterator[Record]:
             yield sample.record(naming, options)
             problem = sample.problem
         if archive.damage is not None and archive.damage is not problem:
-            yield naming.rest(archive.damage.kind, archive.damage.message)
+            yield naming.failure(archive.damage.kind, archive.damage.message)
 
 
 @dataclass
@@ -124,7 +123,7 @@ class _Sample:
         text = None
         if isinstance(members.get(_text_suffix(options)), bytes):
             text = as_text(members.pop(_text_suffix(options))) or None
-        metadata = _properties(members.pop("json", b"{}"))
+        metadata = properties(members.pop("json", b"{}"))
         for suffix, value in members.items():
             name = f".{suffix}" if suffix in metadata else suffix
             metadata[name] = from_bytes(value) if isinstance(value, bytes) else value
@@ -171,12 +170,3 @@ def _refuse(member: tarfile.TarInfo) -> None:
 
 def _text_suffix(options: ReaderOptions) -> str:
     return (options.text_field or "txt").lower()
-
-
-def _properties(data: bytes) -> dict[str, Any]:
-    """A JSON object's properties; any other JSON value under the name ``json``.
-
-    Raises ValueError where the bytes aren't JSON.
-    """
-    value = jsonable(json.loads(data))
-    return value if isinstance(value, dict) else {"json": value}
