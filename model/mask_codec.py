@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from model.boxes import CODES_PER_MASK, Box
+from model.errors import ModelError
 from model.tokenizer import MASK_CODES
 
 GRID = 4
@@ -64,7 +65,7 @@ def _expected_shapes() -> dict[str, tuple[int, ...]]:
 SHAPES = _expected_shapes()
 
 
-class MaskCodecError(ValueError):
+class MaskCodecError(ModelError):
     """A file that doesn't hold the mask decoder; the message names the first array that is off."""
 
 

@@ -20,6 +20,7 @@ from enum import StrEnum
 from functools import cache
 from typing import Any
 
+from model.errors import ModelError
 from model.languages import LANGUAGES
 
 
@@ -66,7 +67,7 @@ _VERBS = tuple(kind.value for kind in _GRAMMAR)
 _TYPO_CUTOFF = 0.75
 
 
-class TaskError(ValueError):
+class TaskError(ModelError):
     """A task that can't be what the user meant; the message says how to write it."""
 
 
@@ -88,6 +89,14 @@ class MissingFieldError(PromptError):
 
     def __reduce__(self):
         return MissingFieldError, (self.field, self.present)
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What one picture is asked: the prefix, without its newline, and the language it names."""
+
+    text: str
+    language: str | None = None
 
 
 @dataclass(frozen=True)

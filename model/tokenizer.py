@@ -12,6 +12,8 @@ from pathlib import Path
 
 import sentencepiece
 
+from model.errors import ModelError
+
 LOCATIONS = 1024
 MASK_CODES = 128
 SPECIAL_PIECES = (
@@ -28,7 +30,7 @@ _MOST_PADDING_ROWS = 255
 _VERBATIM = " a  b\n "
 
 
-class TokenizerError(ValueError):
+class TokenizerError(ModelError):
     """A file that isn't a tokenizer PaliGemma can use; the message says what to use instead."""
 
 

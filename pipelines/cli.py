@@ -59,11 +59,14 @@ def positive(text: str) -> int:
 
 def exit_code(command: str, work: Callable[[], int]) -> int:
     """Run a command's work; a failure it foresees becomes a message and an exit code."""
+    from model.errors import ModelError
+    from pipelines.logs import quiet
     from transforms.errors import UserError, WorkError
 
+    quiet()
     try:
         return work()
-    except UserError as error:
+    except (UserError, ModelError) as error:
         print(f"palipipe {command}: {error}", file=sys.stderr)
         return EXIT_MISTAKE
     except WorkError as error:

@@ -10,6 +10,7 @@ from typing import Any
 from model.annotator import AnnotatorSpec, ModelFacts, describe
 from model.tasks import Task
 from pipelines.job import Job
+from transforms.checkpoints import BEAM_FILES
 from transforms.configuration import Configuration, plain
 from transforms.errors import UserError
 from transforms.ledger import Commit, Ledger
@@ -47,7 +48,7 @@ def make_plan(options: argparse.Namespace) -> Plan:
     Raises:
         UserError: an option, an input or a checkpoint is wrong; nothing was written.
     """
-    annotator, model = describe(_annotator_spec(options))
+    annotator, model = describe(_annotator_spec(options), BEAM_FILES)
     reader = _reader_options(options)
     preparation = PreparationSpec(
         tasks=annotator.tasks,

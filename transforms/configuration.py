@@ -45,10 +45,8 @@ class Configuration:
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses, tuples and mappings as the plain values that JSON would give back."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = dataclasses.asdict(value)
-    return json.loads(json.dumps(value))
+    """Nested dataclasses, tuples and mappings as the plain values that JSON would give back."""
+    return json.loads(json.dumps(value, default=dataclasses.asdict))
 
 
 def claim(output: str, configuration: Configuration) -> None:

@@ -59,11 +59,12 @@ _lock = threading.Lock()
 def annotator(spec: AnnotatorSpec) -> Annotator:
     """The process's annotator for a spec, loaded and compiled at the first call."""
     from model.annotator import Annotator
+    from transforms.checkpoints import BEAM_FILES
 
     with _lock:
         if spec not in _annotators:
             _annotators.clear()
-            _annotators[spec] = Annotator.load(spec)
+            _annotators[spec] = Annotator.load(spec, BEAM_FILES)
         return _annotators[spec]
 
 
@@ -132,7 +133,9 @@ def bisect(examples: Sequence[Example], model: Annotator) -> list[Answer]:
 def _halve(examples: Sequence[Example], model: Annotator) -> list[Answer]:
     pixels = np.stack([example.pixels for example in examples])
     try:
-        return list(model.annotate(pixels, [example.prompts for example in examples]))
+        prompts = [example.prompts for example in examples]
+        sizes = [(example.image["height"], example.image["width"]) for example in examples]
+        return list(model.annotate(pixels, prompts, sizes))
     except Exception as error:
         if len(examples) == 1:
             return [error]

@@ -16,8 +16,8 @@ import numpy as np
 
 from filters.contract import Decision, Filter, Item, Verdict
 from filters.quality import image_size_filter
-from model.preprocess import resize
-from model.tasks import MissingFieldError, Task
+from model.preprocess import Resampling, resize
+from model.tasks import MissingFieldError, Prompt, PromptError, Task, record_fields
 from transforms.images import ImageError, ImageInfo, decode, probe
 from transforms.record import Record, RecordError
 from transforms.row import Outcome, failed_row, row
@@ -50,7 +50,7 @@ class Example:
     record: Record
     image: dict[str, Any]
     pixels: np.ndarray
-    prompts: tuple[str, ...]
+    prompts: tuple[Prompt, ...]
     decisions: tuple[Decision, ...] = ()
 
 
@@ -91,7 +91,7 @@ class PreparationSpec:
 
     tasks: tuple[str, ...]
     size: int
-    resize_method: str
+    resize_method: Resampling
     max_pixels: int
     min_side: int | None = None
     max_aspect: float | None = None
@@ -122,7 +122,7 @@ class Preparation:
 
     tasks: tuple[Task, ...]
     size: int
-    resize_method: str
+    resize_method: Resampling
     max_pixels: int
     screening: Screening = Screening()
 
@@ -178,13 +178,16 @@ class Preparation:
 
     def _example(self, candidate: _Candidate) -> Example | Row:
         record = candidate.record
-        fields = {**record.metadata, "text": record.text, "language": record.language}
+        fields = record_fields(record.metadata, record.text, record.language)
         try:
-            prompts = tuple(task.prompt(fields) for task in self.tasks)
-        except MissingFieldError as error:
+            prompts = tuple(
+                Prompt(task.prompt(fields), task.prompt_language(fields)) for task in self.tasks
+            )
+        except PromptError as error:
+            kind = "missing_field" if isinstance(error, MissingFieldError) else "bad_field"
             return failed_row(
                 record,
-                RecordError("prompt", "missing_field", str(error)),
+                RecordError("prompt", kind, str(error)),
                 candidate.image,
                 decisions=candidate.decisions,
             )

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from filters.contract import Decision
 from transforms.record import Record, RecordError
+
+if TYPE_CHECKING:
+    from model.annotator import Annotation
 
 SCHEMA_VERSION = 1
 
@@ -172,6 +176,24 @@ def decision_values(decision: Decision) -> dict[str, Any]:
         "threshold": decision.threshold,
         "labels": list(decision.labels),
         "scores": [{"label": k, "score": v} for k, v in sorted(decision.scores.items())],
+    }
+
+
+def annotation_values(annotation: Annotation) -> dict[str, Any]:
+    """Values for `ANNOTATION`."""
+    return {
+        "task": annotation.task,
+        "language": annotation.prompt.language,
+        "prompt": annotation.prompt.text,
+        "text": annotation.text,
+        "raw": annotation.raw,
+        "log_probability": annotation.log_probability,
+        "status": annotation.status,
+        "boxes": [asdict(box) for box in annotation.boxes],
+        "masks": [
+            {"label": mask.label, "size": [mask.height, mask.width], "counts": mask.counts}
+            for mask in annotation.masks
+        ],
     }
 
 

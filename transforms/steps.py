@@ -22,7 +22,7 @@ from transforms.ledger import Commit, Ledger, UnitEnd, UnitFailure
 from transforms.prepare import Example, PreparationSpec
 from transforms.progress import advance
 from transforms.readers import ReaderOptions, read
-from transforms.row import Outcome, failed_row, row
+from transforms.row import Outcome, annotation_values, failed_row, row
 from transforms.threads import ahead
 from transforms.unit import Unit
 
@@ -107,7 +107,7 @@ class AnnotatedRow(beam.DoFn):
         if annotated.error is not None:
             yield annotated.unit, failed_row(example.record, annotated.error, **shared)
             return
-        annotations = [annotation.values() for annotation in annotated.annotations]
+        annotations = [annotation_values(each) for each in annotated.annotations]
         kept = row(example.record, Outcome.KEPT, annotations=annotations, **shared)
         yield annotated.unit, kept
 

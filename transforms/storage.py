@@ -37,6 +37,12 @@ def open_binary(path: str) -> BinaryIO:
     return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
 
 
+def glob(pattern: str) -> list[str]:
+    """Paths that match, sorted; a pattern without wildcards is a path that may exist."""
+    (match,) = FileSystems.match([pattern])
+    return sorted(metadata.path for metadata in match.metadata_list)
+
+
 def exists(path: str) -> bool:
     return FileSystems.exists(path)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from model.errors import ModelError
+
 Shape = tuple[int, ...]
 
 
-class CheckpointError(ValueError):
+class CheckpointError(ModelError):
     """A checkpoint that is missing, truncated, damaged or of another model.
 
     The message names the file, the first key or shape that is off and what was expected.

@@ -55,6 +55,11 @@ class HuggingFaceCheckpoint:
         for piece in self._pieces[name]:
             self._files[piece.source].read(piece.source, piece.view(target))
 
+    def stored_dtype(self, name: str) -> np.dtype:
+        """The floating-point type that the files hold an array in."""
+        source = self._pieces[name][0].source
+        return self._files[source].tensors[source].dtype
+
     def close(self) -> None:
         self._closing.close()
 

@@ -55,6 +55,10 @@ class NpzCheckpoint:
         except (EOFError, ValueError, zipfile.BadZipFile) as error:
             raise CheckpointError(self.path, f"{name} is truncated or damaged: {error}") from error
 
+    def stored_dtype(self, name: str) -> np.dtype:
+        """The floating-point type that the file holds an array in."""
+        return self._dtypes[name]
+
     def close(self) -> None:
         self._file.close()
 
