@@ -8,7 +8,7 @@ HERE = Path(__file__).parent
 
 
 def requirements(name: str) -> list[str]:
-    """The direct dependencies listed in ``requirements/NAME.in``, comments and includes left out."""
+    """The direct dependencies listed in ``requirements/NAME.in``, without those it includes."""
     lines = (HERE / "requirements" / f"{name}.in").read_text().splitlines()
     return [line for raw in lines if (line := raw.split("#")[0].strip()) and line[0] != "-"]
 
@@ -24,7 +24,7 @@ setup(
     packages=find_packages(
         include=["pipelines*", "transforms*", "model*", "filters*"],
     ),
-    include_package_data=True,
+    package_data={"model.tiny": ["*.model", "*.npz"]},
     install_requires=requirements("base"),
     entry_points={"console_scripts": ["palipipe=pipelines.main:main"]},
 )
