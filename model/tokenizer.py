@@ -105,7 +105,10 @@ class Tokenizer:
         return [BOS, *self.encode(prefix), *self._newline]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of ids; location and mask pieces are written out, control pieces left out."""
+        """The text of ids; location and mask pieces are written out, control pieces left out.
+
+        Raises IndexError for an id that is none.
+        """
         return self._processor.decode([int(number) for number in ids])
 
     def require_rows(self, rows: int) -> None:
