@@ -33,12 +33,16 @@ LIKELIHOODS = ("VERY_UNLIKELY", "UNLIKELY", "POSSIBLE", "LIKELY", "VERY_LIKELY")
 # A request holds 0.5 MB and 50,000 table values, and answers with 3,000 findings at most
 # (cloud.google.com/sensitive-data-protection/limits); the rest of the 0.5 MB is for the options.
 MAX_BYTES = 450_000
-MAX_ROWS = 50_000
+MAX_ROWS = 50_000 - 1
 ROW_BYTES = 16  # what a row costs besides its text
 PACE = Pace(per_second=10, burst=10)  # 600 requests a minute for each project and region
 
 FINDINGS = "findings"
 COLUMN = "text"
+# The last row of every table, and a detector for it alone: an answer that doesn't find it there
+# isn't an inspection of the table, and "nothing found" is not believed.
+SENTINEL = "palipipesentinel"
+SENTINEL_TYPE = "PALIPIPE_SENTINEL"
 # A kind goes to the ledger, so it has to look like one, and not like a text.
 _INFO_TYPE = re.compile(r"[A-Z][A-Z0-9_]{0,79}")
 
@@ -102,29 +106,40 @@ class CloudDlp(CloudScorer):
         return [one for table in tables for one in self._backend.scores(table, self._inspect)]
 
     def _inspect(self, texts: Sequence[str], seconds: float) -> list[Scores]:
-        request = {
+        client, request = self._client.get(), self._request((*texts, SENTINEL))
+        answer = answer_of(
+            lambda: client.inspect_content(request=request, retry=None, timeout=seconds)
+        )
+        counts = _by_row(answer.result.findings, len(texts) + 1)
+        if answer.result.findings_truncated and len(texts) > 1:
+            raise CallError(Failure.TRUNCATED)
+        # Where one text alone has more findings than an answer holds, the last row's may be cut.
+        cut = answer.result.findings_truncated and counts[0].total() > 0
+        if not cut and not counts[-1][SENTINEL_TYPE]:
+            raise CallError(Failure.BAD_ANSWER)
+        return [_scores(count) for count in counts[:-1]]
+
+    def _request(self, rows: Sequence[str]) -> dict[str, Any]:
+        sentinel = {
+            "info_type": {"name": SENTINEL_TYPE},
+            "dictionary": {"word_list": {"words": [SENTINEL]}},
+            "likelihood": "VERY_LIKELY",
+        }
+        return {
             "parent": f"projects/{self.project}/locations/{self.location}",
             "inspect_config": {
                 "info_types": [{"name": name} for name in self.info_types],
+                "custom_info_types": [sentinel],
                 "min_likelihood": self.min_likelihood,
                 "include_quote": False,
             },
             "item": {
                 "table": {
                     "headers": [{"name": COLUMN}],
-                    "rows": [{"values": [{"string_value": text}]} for text in texts],
+                    "rows": [{"values": [{"string_value": text}]} for text in rows],
                 }
             },
         }
-        client = self._client.get()
-        answer = answer_of(
-            lambda: client.inspect_content(request=request, retry=None, timeout=seconds)
-        )
-        if "result" not in answer:  # where nothing was found it is there, and empty
-            raise CallError(Failure.BAD_ANSWER)
-        if answer.result.findings_truncated and len(texts) > 1:
-            raise CallError(Failure.TRUNCATED)
-        return _by_row(answer.result.findings, len(texts))
 
     def _make_client(self) -> Any:
         from google.cloud.dlp_v2.services.dlp_service import DlpServiceClient
@@ -145,21 +160,23 @@ def dlp_filter(
     return Filter(name, subject, scorer, LimitsPolicy((limit,)), fail_open)
 
 
-def _by_row(findings: Iterable[Any], rows: int) -> list[Scores]:
-    """The findings of each row. Raises CallError where one belongs to no row that was sent."""
+def _by_row(findings: Iterable[Any], rows: int) -> list[Counter[str]]:
+    """How often each infoType was found in each row.
+
+    Raises CallError where a finding belongs to no row that was sent.
+    """
     counts: list[Counter[str]] = [Counter() for _ in range(rows)]
     for finding in findings:
         row, kind = _row_of(finding), finding.info_type.name
         if row is None or not 0 <= row < rows or not _INFO_TYPE.fullmatch(kind):
             raise CallError(Failure.BAD_ANSWER)
         counts[row][kind] += 1
-    return [
-        Scores(
-            {FINDINGS: float(count.total()), **{kind: float(n) for kind, n in count.items()}},
-            labels=tuple(sorted(count)),
-        )
-        for count in counts
-    ]
+    return counts
+
+
+def _scores(count: Counter[str]) -> Scores:
+    found = {kind: float(n) for kind, n in sorted(count.items()) if kind != SENTINEL_TYPE}
+    return Scores({FINDINGS: sum(found.values()), **found}, labels=tuple(found))
 
 
 def _row_of(finding: Any) -> int | None:
