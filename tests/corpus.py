@@ -19,6 +19,9 @@ from examples.build import (
     write_tfrecord,
     write_webdataset,
 )
+from transforms.planning import plan
+from transforms.readers import ReaderOptions, read
+from transforms.record import Record
 
 SKIMAGE = Path(skimage.data.__file__).parent
 SKLEARN = Path(sklearn.datasets.__file__).parent / "images"
@@ -123,3 +126,17 @@ def write_corpus(folder: Path, pictures: list[Picture], format: str) -> str:
         return f"{target}/images"
     write_list(target / "list.jsonl", pictures, "images")
     return f"{target}/list.jsonl"
+
+
+def records_of(pattern: Any, format: str | None = None, **options: Any) -> list[Record]:
+    """Every record of a pattern's units, as a run would read them."""
+    chosen = ReaderOptions(**options)
+    units = plan([str(pattern)], format, chosen)
+    return [record for unit in units for record in read(unit, chosen)]
+
+
+def problems(records: list[Record]) -> list[str | None]:
+    """Each record's kind of error; None where its image could be had."""
+    for record in records:
+        assert (record.encoded is None) == (record.error is not None)
+    return [record.error.kind if record.error else None for record in records]

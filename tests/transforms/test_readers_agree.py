@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from corpus import FORMATS, real_pictures, write_corpus
+from corpus import FORMATS, real_pictures, records_of, write_corpus
 
 from transforms.images import decode
 from transforms.planning import plan
@@ -14,11 +14,6 @@ from transforms.unit import Unit
 @pytest.fixture(scope="module")
 def pictures():
     return real_pictures()
-
-
-def records_of(pattern, **options):
-    options = ReaderOptions(**options)
-    return [record for unit in plan([pattern], None, options) for record in read(unit, options)]
 
 
 @pytest.mark.parametrize("format", FORMATS)

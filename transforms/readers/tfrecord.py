@@ -108,11 +108,16 @@ def _open(uri: str) -> ShardStream:
 
 def check(uri: str, options: ReaderOptions) -> None:
     """Raises UserError if a named feature, or the image, is in none of the first records."""
-    there: set[str] = set()
     with _open(uri) as stream:
-        for data in islice(frames(stream, options.max_record_bytes), _LOOKED_AT):
-            if isinstance(data, bytes):
-                there |= _names(uri, data)
+        first = [
+            data
+            for data in islice(frames(stream, options.max_record_bytes), _LOOKED_AT)
+            if isinstance(data, bytes)
+        ]
+    examples = [names for data in first if (names := _names(data)) is not None]
+    if first and not examples:
+        raise UserError(f"{uri}: its first records aren't tf.train.Example messages")
+    there = set().union(*examples)
     if not there:
         return
     wanted = [options.text_field, options.language_field, options.key_field, options.image_field]
@@ -126,11 +131,12 @@ def check(uri: str, options: ReaderOptions) -> None:
         )
 
 
-def _names(uri: str, data: bytes) -> set[str]:
+def _names(data: bytes) -> set[str] | None:
+    """The features' names; None where the data are no Example."""
     try:
         return set(features(data))
     except ProblemError:
-        raise UserError(f"{uri}: its first records aren't tf.train.Example messages") from None
+        return None
 
 
 def read(unit: Unit, options: ReaderOptions) -> Iterator[Record]:
