@@ -28,6 +28,7 @@ def annotate(options: argparse.Namespace, beam_options: Sequence[str] = ()) -> i
     from pipelines.plan import make_plan
     from pipelines.summary import how_to_look, outcome_table, plan_text, troubles
     from transforms.configuration import claim
+    from transforms.storage import remove_temporary
 
     plan = make_plan(options)
     print(plan_text(plan), flush=True)
@@ -35,6 +36,9 @@ def annotate(options: argparse.Namespace, beam_options: Sequence[str] = ()) -> i
         return 0
     ledger = plan.job.ledger
     claim(ledger.output, ledger.configuration)
+    remove_temporary(ledger.output)
+    for name in plan.outdated:
+        ledger.take_back(name)
     try:
         _run(plan, options, beam_options)
     except KeyboardInterrupt:

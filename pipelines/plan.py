@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from model.annotator import AnnotatorSpec, ModelFacts, describe
 from model.tasks import Task
 from pipelines.job import Job
 from transforms.checkpoints import BEAM_FILES
-from transforms.configuration import Configuration, plain
+from transforms.configuration import Configuration, check_claim, plain
 from transforms.errors import UserError
 from transforms.ledger import Commit, Ledger
 from transforms.planning import plan
@@ -26,15 +26,16 @@ DEFAULT_TASK = "caption en"
 class Plan:
     """Units by what will be done with them.
 
-    pending: to be worked on. committed: done by an earlier run. changed: committed, but the
-    input is another one now; among `pending` where it is to be redone.
+    pending: to be worked on. committed: done by an earlier run, and staying.
+    outdated: names of commits whose input is another one now and whose units are cut otherwise;
+    they are taken back before their shard is done anew.
     """
 
     job: Job
     model: ModelFacts
     pending: tuple[Unit, ...]
     committed: tuple[Commit, ...]
-    changed: tuple[Unit, ...]
+    outdated: tuple[str, ...] = ()
 
     @property
     def units(self) -> list[Unit]:
@@ -60,6 +61,7 @@ def make_plan(options: argparse.Namespace) -> Plan:
         max_bytes=options.max_bytes,
     )
     configuration = _configuration(annotator, model, reader, preparation)
+    check_claim(options.output, configuration)
     job = Job(
         ledger=Ledger(options.output, configuration),
         reader=reader,
@@ -67,8 +69,11 @@ def make_plan(options: argparse.Namespace) -> Plan:
         annotator=annotator,
         threads=options.threads,
     )
-    units = plan(options.input, options.format, reader)
-    return _against_commits(job, model, units, options.on_changed)
+    earlier = job.ledger.committed()
+    # Loose files stay in the groups they were committed in, so that new ones join in new groups.
+    groups = [commit.unit.files for commit in earlier.values() if commit.unit.files]
+    units = plan(options.input, options.format, reader, groups)
+    return _against_commits(job, model, units, earlier, options.on_changed)
 
 
 def _annotator_spec(options: argparse.Namespace) -> AnnotatorSpec:
@@ -125,28 +130,48 @@ def _configuration(
     )
 
 
-def _against_commits(job: Job, model: ModelFacts, units: Sequence[Unit], on_changed: str) -> Plan:
-    commits = job.ledger.committed(units)
+def _against_commits(
+    job: Job,
+    model: ModelFacts,
+    units: Sequence[Unit],
+    earlier: Mapping[str, Commit],
+    on_changed: str,
+) -> Plan:
     by_name = {job.ledger.name(unit): unit for unit in units}
-    changed = [
+    shards = {unit.uri for unit in units if not unit.files}
+    changed = {
+        name
+        for name, unit in by_name.items()
+        if name in earlier and earlier[name].unit.version != unit.version
+    }
+    outdated = {
+        name
+        for name, commit in earlier.items()
+        if commit.unit.uri in shards and name not in by_name
+    }
+    if (changed or outdated) and on_changed == "refuse":
+        uris = sorted({earlier[name].unit.uri for name in changed | outdated})
+        raise UserError(
+            f"{uris[0]}{f' and {len(uris) - 1} more' if len(uris) > 1 else ''}: changed since it "
+            f"was committed to {job.ledger.output}. Say --on-changed redo to annotate it anew in "
+            "place of the old rows, or --on-changed keep to leave those"
+        )
+    redo = on_changed == "redo"
+    cut_otherwise = {earlier[name].unit.uri for name in outdated}
+    pending = [
         unit
         for name, unit in by_name.items()
-        if name in commits and commits[name].unit.version != unit.version
+        if (name not in earlier and (redo or unit.uri not in cut_otherwise))
+        or (redo and name in changed)
     ]
-    if changed and on_changed == "refuse":
-        raise UserError(
-            f"{changed[0].uri}"
-            + (f" and {len(changed) - 1} more" if len(changed) > 1 else "")
-            + f": changed since it was committed to {job.ledger.output}. Say --on-changed redo to "
-            "annotate it anew in place of the old rows, or --on-changed keep to leave those"
-        )
-    redo = set(map(job.ledger.name, changed)) if on_changed == "redo" else set()
+    names = {job.ledger.name(unit) for unit in pending}
+    staying = (by_name.keys() & earlier.keys()) - names
     return Plan(
         job=job,
         model=model,
-        pending=tuple(u for name, u in by_name.items() if name not in commits or name in redo),
-        committed=tuple(c for name, c in sorted(commits.items()) if name not in redo),
-        changed=tuple(changed),
+        pending=tuple(pending),
+        committed=tuple(earlier[name] for name in sorted(staying)),
+        outdated=tuple(sorted(outdated)) if redo else (),
     )
 
 

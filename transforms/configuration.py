@@ -49,8 +49,8 @@ def plain(value: Any) -> Any:
     return json.loads(json.dumps(value, default=dataclasses.asdict))
 
 
-def claim(output: str, configuration: Configuration) -> None:
-    """Give an output folder to a configuration, or check that it has it already.
+def check_claim(output: str, configuration: Configuration) -> bool:
+    """Whether an output folder belongs to a configuration already; False if it is free.
 
     Raises:
         UserError: the folder belongs to another configuration (the difference is shown), or it
@@ -59,15 +59,21 @@ def claim(output: str, configuration: Configuration) -> None:
     path = storage.join(output, MANIFEST)
     if storage.exists(path):
         _check_same(output, storage.read_json(path), configuration)
-        return
+        return True
     strangers = sorted(storage.list_files(output, ""))
     if strangers:
         raise UserError(
             f"{output}: the folder has files that no run of palipipe wrote ({strangers[0]}, …); "
             "give an empty or a new folder as --output"
         )
-    manifest = {"fingerprint": configuration.fingerprint, "configuration": configuration.values}
-    storage.write_json(path, output, manifest)
+    return False
+
+
+def claim(output: str, configuration: Configuration) -> None:
+    """Give a free output folder to a configuration. Raises UserError as `check_claim` does."""
+    if not check_claim(output, configuration):
+        manifest = {"fingerprint": configuration.fingerprint, "configuration": configuration.values}
+        storage.write_json(storage.join(output, MANIFEST), output, manifest)
 
 
 def open_claimed(output: str) -> Configuration:

@@ -182,6 +182,14 @@ class Ledger:
             stale.append(storage.join(self.output, earlier.data))
         storage.delete(stale)
 
+    def take_back(self, name: str) -> None:
+        """Remove a commit and then its rows: nobody reads rows that no commit names."""
+        path = self._commit_path(name)
+        if storage.exists(path):
+            commit = Commit.from_json(storage.read_json(path))
+            storage.delete([path])
+            storage.delete([storage.join(self.output, commit.data)])
+
     def record_failure(self, failure: UnitFailure) -> None:
         """Note why a unit was not committed, for the summary at the end of the run."""
         path = self._failure_path(self.name(failure.unit))

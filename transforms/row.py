@@ -147,13 +147,18 @@ def row(
         "image": image,
         "text": record.text,
         "language": record.language,
-        "metadata": json.dumps(record.metadata, ensure_ascii=False) if record.metadata else None,
+        "metadata": _json(record.metadata) if record.metadata else None,
         "outcome": outcome.value,
         "reason": reason or (error.kind if error else None),
         "decisions": [decision_values(decision) for decision in decisions],
         "annotations": list(annotations),
         "error": error and {"stage": error.stage, "kind": error.kind, "message": error.message},
     }
+
+
+def _json(metadata: Mapping[str, Any]) -> str:
+    """The same text for the same values: a TFRecord's features come in no order."""
+    return json.dumps(metadata, ensure_ascii=False, sort_keys=True)
 
 
 def failed_row(

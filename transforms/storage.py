@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import json
 import os
 import posixpath
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
@@ -155,16 +155,14 @@ def write_json(path: str, root: str, values: Any) -> None:
     write_atomically(path, root, lambda file: file.write(data) and None)
 
 
-def remove_temporary(root: str) -> None:
-    """Remove what killed attempts left below the output folder. No run may be writing there."""
+def remove_temporary(root: str, older_than: float = 3600) -> None:
+    """Remove what killed attempts left below the output folder, unless it is younger (seconds).
+
+    A younger one may belong to another run that is writing now.
+    """
     folder = join(root, TEMPORARY)
-    delete([join(folder, name) for name in list_files(folder, "")])
-
-
-def sha256_of(path: str, chunk: int = 1 << 22) -> str:
-    """Hexadecimal SHA-256 of a file, streamed."""
-    digest = hashlib.sha256()
-    with open_binary(path) as file:
-        while data := file.read(chunk):
-            digest.update(data)
-    return digest.hexdigest()
+    if is_local(folder) and not os.path.isdir(folder):
+        return
+    (match,) = FileSystems.match([join(folder, "*")])
+    before = time.time() - older_than
+    delete([m.path for m in match.metadata_list if m.last_updated_in_seconds < before])

@@ -44,6 +44,8 @@ def test_a_process_killed_while_writing_leaves_no_file_under_the_final_name(tmp_
     assert done.returncode == -9
     assert not (tmp_path / "file").exists()
     storage.remove_temporary(str(tmp_path))
+    assert len(list((tmp_path / storage.TEMPORARY).iterdir())) == 1
+    storage.remove_temporary(str(tmp_path), older_than=0)
     assert list((tmp_path / storage.TEMPORARY).iterdir()) == []
 
 

@@ -1,0 +1,62 @@
+"""Running the command as a user does, and reading what it wrote as a reader should."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+COMMAND = (sys.executable, "-m", "pipelines.main")
+ENVIRONMENT = {**os.environ, "JAX_PLATFORMS": "cpu"}
+
+
+def start(*arguments: Any, **options: Any) -> subprocess.Popen:
+    """The command in a process of its own."""
+    return subprocess.Popen(
+        [*COMMAND, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+        **options,
+    )
+
+
+def palipipe(*arguments: Any, code: int = 0) -> subprocess.CompletedProcess:
+    """The command run to its end, which must be with the given exit code."""
+    process = start(*arguments)
+    out, err = process.communicate()
+    assert process.returncode == code, f"exit code {process.returncode}\n{out}\n{err}"
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def annotate(inputs: Any, output: Path, *arguments: Any, code: int = 0):
+    """`palipipe annotate` with the tiny model and answers short enough for a test."""
+    inputs = inputs if isinstance(inputs, list) else [inputs]
+    return palipipe(
+        "annotate",
+        *("--input", *inputs, "--output", output),
+        *("--max-new-tokens", 6, *arguments),
+        code=code,
+    )
+
+
+def commits(output: Path) -> list[dict[str, Any]]:
+    """The commit records, by the units' names."""
+    paths = sorted((Path(output) / "commits").glob("*.json"))
+    return [json.loads(path.read_text()) for path in paths]
+
+
+def rows(output: Path) -> list[dict[str, Any]]:
+    """Every committed row, by shard and index."""
+    found = [
+        row
+        for commit in commits(output)
+        for row in pq.read_table(output / commit["data"]).to_pylist()
+    ]
+    return sorted(found, key=lambda row: (row["source"]["shard"], row["source"]["index"]))
