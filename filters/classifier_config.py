@@ -29,6 +29,7 @@ class ClassifierConfig:
         number for all channels or one for each, in the model's order of channels.
     layout: NHWC or NCHW. channels: RGB or BGR.
     output: name of the output; None takes the first. activation: what makes scores of it.
+    threads: for one call of onnxruntime. batch: pictures a call.
     labels: index in the output to the score's name; the other indices aren't looked at.
     drop: score's name to the lowest score that is dropped. doubt: the same for quarantine.
     """
@@ -48,7 +49,7 @@ class ClassifierConfig:
     channels: str = "RGB"
     output: str | None = None
     activation: str = "none"
-    threads: int | None = None
+    threads: int = 1
     batch: int = 16
 
     def __post_init__(self) -> None:
@@ -64,7 +65,7 @@ class ClassifierConfig:
                 raise ValueError(self._says(option, "has one number, or one for each channel"))
         if not all(self.std):
             raise ValueError(self._says("std", "must not be 0"))
-        if self.batch < 1 or (self.threads is not None and self.threads < 1):
+        if min(self.batch, self.threads) < 1:
             raise ValueError(self._says("batch", f"and threads {self.threads} must be at least 1"))
         for option in ("size", "resize"):
             if getattr(self, option) is not None and len(getattr(self, option)) != 2:

@@ -37,14 +37,15 @@ _MEAN_BGR = np.array([104, 117, 123], np.float32)
 class OpenNsfw:
     """The score `nsfw`, 0 to 1. Needs pixels.
 
-    threads: for onnxruntime; None takes every core. batch: pictures a call.
+    threads: for one call of onnxruntime; bundles that run side by side share the cores better with
+        one each. batch: pictures a call.
     """
 
-    threads: int | None = None
+    threads: int = 1
     batch: int = 16
 
     def __post_init__(self) -> None:
-        if self.batch < 1 or (self.threads is not None and self.threads < 1):
+        if min(self.batch, self.threads) < 1:
             raise ValueError(f"batch {self.batch} and threads {self.threads} must be at least 1")
 
     @property
@@ -103,7 +104,7 @@ def preprocess(pixels: np.ndarray) -> np.ndarray:
 def nsfw_filter(
     drop: float = DROP,
     doubt: float | None = DOUBT,
-    threads: int | None = None,
+    threads: int = 1,
     batch: int = 16,
     name: str = "nsfw",
     fail_open: bool = False,
