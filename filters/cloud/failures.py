@@ -37,7 +37,8 @@ _OF_AN_ITEM = {Failure.REFUSED, Failure.BAD_ANSWER, Failure.SERVER_ERROR, Failur
 _LATER = "Wait until it is back and run the same command again."
 REMEDIES = {
     Failure.TIMEOUT: _LATER,
-    Failure.UNAVAILABLE: _LATER,
+    # Google's clients also report a token that they couldn't get so.
+    Failure.UNAVAILABLE: f"Check the network and the credentials. {_LATER}",
     Failure.SERVER_ERROR: _LATER,
     Failure.BACKEND_DOWN: _LATER,
     Failure.THROTTLED: "Lower its rate per worker, use fewer workers, or ask for a larger quota.",

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from servers.cases import KEY, Case, perspective_case, texts
 from servers.google_services import BAD, POISON
 
+from filters.cloud import perspective
+from filters.cloud.failures import CallError, Failure
 from filters.cloud.perspective import (
     LANGUAGES,
     Perspective,
@@ -116,6 +121,40 @@ def test_one_text_a_second_is_asked_unless_more_is_said() -> None:
     with perspective_case(pace=Perspective.pace) as case:
         case.screen()
         assert case.time.seconds == pytest.approx(3)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["attributeScores", "TOXICITY", "summaryScore", "value"])
+            | st.sampled_from(["error", "details", "errorType", "reason", "@type"]),
+            inner,
+            max_size=4,
+        )
+    ),
+)
+
+
+def outcome(call: Callable[[], Any]) -> Any:
+    """What `call` returns, or its failure."""
+    try:
+        return call()
+    except CallError as failed:
+        return failed.failure
+
+
+@given(answer=JSON)
+def test_whatever_json_answers_there_is_a_score_or_a_failure(answer: object) -> None:
+    found = outcome(lambda: perspective._value(answer, "TOXICITY"))
+    assert found is Failure.BAD_ANSWER or 0 <= found <= 1
+
+
+@given(detail=JSON)
+def test_whatever_json_refuses_there_is_no_verdict_or_a_failure(detail: object) -> None:
+    found = outcome(lambda: perspective._refusal(detail))
+    assert found in (Failure.REFUSED, Failure.UNAUTHENTICATED) or found.missing
 
 
 # --- its end
