@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import jax
@@ -53,10 +54,16 @@ class Golden:
             )
         return self.compiled[method](self.params, *args)
 
-    def greedy(self, text, text_valid, steps):
+    @cached_property
+    def image_tokens(self):
+        return self.apply("encode", self["images"])
+
+    @cached_property
+    def greedy(self):
         """Prefill's logits and int32[B, steps] of greedy tokens, one call a step."""
-        image_tokens = self.apply("encode", self["images"])
-        first, cache, valid = self.apply("prefill", image_tokens, text, text_valid, steps)
+        text, steps = self["prefix_tokens"], self["greedy_tokens"].shape[1]
+        text_valid = self.expected.get("prefix_mask", np.ones_like(text, bool))
+        first, cache, valid = self.apply("prefill", self.image_tokens, text, text_valid, steps)
         logits, tokens = first, []
         for step in range(steps):
             tokens.append(jnp.argmax(logits, axis=-1))
@@ -82,13 +89,14 @@ def rounded_frequencies(channels):
     return exact_frequencies(channels).astype(jnp.bfloat16).astype(jnp.float32)
 
 
-def with_padding_rows(golden, name):
+def with_padding_rows(golden):
     """The same model with the embedding's rows behind the vocabulary, which transformers keeps."""
-    with HuggingFaceCheckpoint(str(GOLDENS / name)) as checkpoint:
+    with HuggingFaceCheckpoint(str(GOLDENS / golden.name)) as checkpoint:
         rows = EMBEDDING_PADDING + golden.config.language.vocab_size
         table = np.empty((rows, golden.config.language.width), np.float32)
         checkpoint.read("llm/embedder/input_embedding", table)
-    padded = Golden(name)
+    padded = Golden(golden.name)
+    padded.image_tokens = golden.image_tokens
     padded.config = replace(
         golden.config, language=replace(golden.config.language, vocab_size=rows)
     )
@@ -112,7 +120,7 @@ def assert_same_answers(found, expected):
 
 
 def test_image_tokens_agree_with_the_research_release(research):
-    assert_close(research.apply("encode", research["images"]), research["zimg"])
+    assert_close(research.image_tokens, research["zimg"])
 
 
 def test_logits_agree_with_the_research_release_wherever_they_mean_something(research):
@@ -125,15 +133,13 @@ def test_logits_agree_with_the_research_release_wherever_they_mean_something(res
 
 
 def test_prefill_and_greedy_tokens_agree_with_the_research_release(research):
-    steps = research["greedy_tokens"].shape[1]
-    first, tokens = research.greedy(research["prefix_tokens"], research["prefix_mask"], steps)
+    first, tokens = research.greedy
     assert_close(first, research["prefill_last_logits"][:, 0])
     assert_same_answers(tokens, research["greedy_tokens"])
 
 
 def test_image_tokens_agree_with_transformers(hugging_face):
-    tokens = hugging_face.apply("encode", hugging_face["images"])
-    assert_close(tokens, hugging_face["image_features"])
+    assert_close(hugging_face.image_tokens, hugging_face["image_features"])
 
 
 def test_forced_logits_agree_with_transformers(hugging_face):
@@ -147,22 +153,17 @@ def test_forced_logits_agree_with_transformers(hugging_face):
 
 
 def test_prefill_logits_agree_with_transformers(hugging_face):
-    text = hugging_face["prefix_tokens"]
-    first, _ = hugging_face.greedy(text, np.ones_like(text, bool), 1)
-    assert_close(first, hugging_face["prefill_last_logits"])
+    assert_close(hugging_face.greedy[0], hugging_face["prefill_last_logits"])
 
 
 def test_greedy_tokens_agree_with_transformers_given_its_padding_rows(hugging_face):
     """transformers may answer with a padding row; so must we, in order to compare the rest."""
-    padded = with_padding_rows(hugging_face, hugging_face.name)
-    text, expected = padded["prefix_tokens"], padded["greedy_tokens"]
-    _, tokens = padded.greedy(text, np.ones_like(text, bool), expected.shape[1])
-    assert_same_answers(tokens, expected)
+    _, tokens = with_padding_rows(hugging_face).greedy
+    assert_same_answers(tokens, hugging_face["greedy_tokens"])
 
 
 def test_padding_rows_are_never_an_answer(hugging_face):
-    text, steps = hugging_face["prefix_tokens"], hugging_face["greedy_tokens"].shape[1]
-    _, tokens = hugging_face.greedy(text, np.ones_like(text, bool), steps)
+    _, tokens = hugging_face.greedy
     vocabulary = hugging_face.config.language.vocab_size
     assert tokens.max() < vocabulary
     for row, want in zip(tokens, hugging_face["greedy_tokens"], strict=True):
@@ -173,9 +174,7 @@ def test_padding_rows_are_never_an_answer(hugging_face):
 
 def test_exact_frequencies_differ_little_from_the_rounded_reference():
     golden = Golden("hf_paligemma1_bf16")
-    text = golden["prefix_tokens"]
-    first, _ = golden.greedy(text, np.ones_like(text, bool), 1)
-    np.testing.assert_allclose(first, golden["prefill_last_logits"], rtol=0, atol=3e-3)
+    np.testing.assert_allclose(golden.greedy[0], golden["prefill_last_logits"], rtol=0, atol=3e-3)
 
 
 @pytest.mark.parametrize("name", RESEARCH)
