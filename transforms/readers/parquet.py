@@ -1,7 +1,8 @@
 """Parquet shards: a column of encoded images, plain bytes or Hugging Face's ``{bytes, path}``.
 
-A unit is a run of row groups; rows are read a few at a time. As a file's footer tells how many
-rows it holds, each row that can't be read has its own failed record.
+A unit is a run of row groups; memory holds a page of each column and some rows, whatever the size
+of the row groups. As a file's footer tells how many rows it holds, each row that can't be read has
+its own failed record.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from transforms.readers.values import jsonable, take_text
 from transforms.record import Record
 from transforms.unit import Unit
 
-_BATCH_BYTES = 32 << 20  # held as Arrow and once more as Python objects
+_BATCH_BYTES = 16 << 20
 _BATCH_ROWS = 256
 
 
@@ -130,6 +131,8 @@ def _image_column(uri: str, schema: pa.Schema, options: ReaderOptions) -> str:
 
 
 def _holds_images(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        return _holds_images(kind.value_type)
     if pa.types.is_struct(kind):
         names = [kind.field(i).name for i in range(kind.num_fields)]
         return "bytes" in names and _holds_images(kind.field("bytes").type)
