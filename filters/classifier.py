@@ -32,18 +32,7 @@ class Classifier:
 
     @property
     def version(self) -> str:
-        return f"sha256:{self.digest}"
-
-    @property
-    def digest(self) -> str:
-        """Of the model; BackendDown where it isn't the one that the config asks for."""
-        digest = model_digest(self.config.path)
-        if self.config.sha256 not in (None, digest):
-            raise BackendDown(
-                f"{self.config.path}: its SHA-256 is {digest}, and the config asks for "
-                f"{self.config.sha256}: put the right model there, or change sha256"
-            )
-        return digest
+        return f"sha256:{model_digest(self.config.path)}"
 
     def score(self, items: Sequence[Item]) -> list[Scores]:
         able = [item.pixels for item in items if item.pixels is not None]
@@ -54,19 +43,26 @@ class Classifier:
 
     def _scores(self, pictures: Sequence[np.ndarray]) -> list[Scores]:
         config, found = self.config, []
-        _ = self.digest  # Not a single score of a model that isn't the one asked for.
+        self._check_digest()
         for start in range(0, len(pictures), config.batch):
             batch = [model_input(p, config) for p in pictures[start : start + config.batch]]
             answers = _activated(_run(config, np.stack(batch)), config.activation)
-            if answers.ndim != 2 or not 0 <= min(config.labels) <= max(config.labels) < len(
-                answers[0]
-            ):
+            if answers.ndim != 2 or answers.shape[1] <= max(config.labels):
                 raise ValueError(f"{config.path}: an output {answers.shape} hasn't all the labels")
             found += [
                 Scores({name: float(row[index]) for index, name in config.labels.items()})
                 for row in answers
             ]
         return found
+
+    def _check_digest(self) -> None:
+        """Not a single score of a model that isn't the one asked for."""
+        digest = model_digest(self.config.path)
+        if self.config.sha256 not in (None, digest):
+            raise BackendDown(
+                f"{self.config.path}: its SHA-256 is {digest}, and the config asks for "
+                f"{self.config.sha256}: put the right model there, or change sha256"
+            )
 
 
 def classifier_filter(config: ClassifierConfig, fail_open: bool = False) -> Filter:
@@ -89,18 +85,20 @@ def model_input(pixels: np.ndarray, config: ClassifierConfig) -> np.ndarray:
     return levels.transpose(2, 0, 1) if config.layout == "NCHW" else levels
 
 
+@lru_cache(maxsize=64)
 def model_digest(path: Path) -> str:
-    """SHA-256 of a file; of a SavedModel, of the names and digests of the files that make it up."""
+    """SHA-256 of a file; of a SavedModel, of the names and digests of the files that make it up.
+
+    BackendDown where there is no model.
+    """
     if path.is_file():
         return onnx.file_digest(path)
+    if not (path / "saved_model.pb").is_file():
+        raise BackendDown(f"{path}: neither a file .onnx nor a folder with a saved_model.pb")
     content = hashlib.sha256()
-    parts = sorted(
-        [*path.glob("saved_model.pb"), *path.glob("variables/*"), *path.glob("assets/*")]
-    )
-    if not parts:
-        raise ValueError(f"{path}: neither a file .onnx nor a folder with a saved_model.pb")
-    for part in parts:
-        content.update(f"{part.relative_to(path)}\0{onnx.file_digest(part)}\n".encode())
+    for pattern in ("saved_model.pb", "variables/*", "assets/*"):
+        for part in sorted(path.glob(pattern)):
+            content.update(f"{part.relative_to(path)}\0{onnx.file_digest(part)}\n".encode())
     return content.hexdigest()
 
 
