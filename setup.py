@@ -24,7 +24,10 @@ setup(
     packages=find_packages(
         include=["pipelines*", "transforms*", "model*", "filters*"],
     ),
-    package_data={"model.tiny": ["*.model", "*.npz"]},
+    package_data={
+        "model.tiny": ["*.model", "*.npz"],
+        "filters": ["data/*.tsv", "data/*.npz", "data/LICENSES/*"],
+    },
     install_requires=requirements("base"),
     entry_points={"console_scripts": ["palipipe=pipelines.main:main"]},
 )
