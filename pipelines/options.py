@@ -114,6 +114,14 @@ def _model_options(it: Parser) -> None:
         help="soft cap on the logits; by default what the checkpoint says",
     )
     group.add_argument(
+        "--location-scale",
+        type=int,
+        choices=[1023, 1024],
+        default=1023,
+        help="what a location token is divided by: 1023 as the research release's evaluator, "
+        "1024 as most demos (default: 1023)",
+    )
+    group.add_argument(
         "--mask-decoder",
         metavar="PATH",
         help="vae-oid.npz: turns the 16 tokens of `segment` into masks",

@@ -90,6 +90,7 @@ def _annotator_spec(options: argparse.Namespace) -> AnnotatorSpec:
         max_prompt_tokens=options.max_prompt_tokens,
         final_logit_cap=options.final_logit_cap,
         mask_decoder=options.mask_decoder,
+        location_scale=options.location_scale,
     )
 
 
@@ -122,6 +123,7 @@ def _configuration(
                     "max_new_tokens": annotator.max_new_tokens,
                     "max_prompt_tokens": annotator.max_prompt_tokens,
                     "final_logit_cap": annotator.final_logit_cap,
+                    "location_scale": annotator.location_scale,
                 },
                 "reader": reader,
                 "preparation": preparation,
