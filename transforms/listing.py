@@ -94,7 +94,9 @@ def _near(pattern: str) -> str:
         if files:
             return f"{folder} holds {kinds(files)}"
         if "://" not in folder and os.path.isdir(folder):
-            return f"The folder {folder} is there, but has no files"
+            inner = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+            folders = f"only the folders {', '.join(inner[:8])}" if inner else "nothing"
+            return f"{folder} holds {folders}"
         folder = posixpath.dirname(folder.rstrip("/"))
     return "No folder on that path exists"
 

@@ -131,14 +131,14 @@ def beside(uri: str, name: str) -> str:
     return absolute(posixpath.join(posixpath.dirname(uri), name))
 
 
-def open_file(uri: str) -> _Storage:
-    """The raw bytes of a shard, seekable. Raises UnitError where it can't be opened."""
+def open_file(uri: str) -> ShardStream:
+    """The bytes of a shard as they lie there, seekable. Raises UnitError if it can't be opened."""
     try:
         handle = FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED)
     except Exception as error:
         problem = f"can't be opened ({error})"
         raise UnitError(uri, problem, "Check that it is there and may be read") from error
-    return _Storage(handle, uri)
+    return ShardStream(_Storage(handle, uri))
 
 
 def open_shard(
@@ -149,8 +149,7 @@ def open_shard(
     is_plain: says of the first bytes that they only look compressed.
     offset: where to begin, in decompressed bytes; compressed ones before it are read through.
     """
-    raw = open_file(uri)
-    plain = ShardStream(raw)
+    plain = open_file(uri)
     head = plain.peek(64)[:64]
     if not head and uri.endswith((".gz", ".tgz", ".bz2", ".xz")):
         plain.close()
@@ -179,7 +178,9 @@ def fetch(uri: str, limit: int) -> bytes:
         raise ProblemError("unsupported_scheme", message) from None
     try:
         with filesystem.open(uri, compression_type=CompressionTypes.UNCOMPRESSED) as handle:
-            data = handle.read(limit + 1)
+            data = bytearray()
+            while len(data) <= limit and (chunk := handle.read(limit + 1 - len(data))):
+                data += chunk  # a store may give less than it is asked for
     except (FileNotFoundError, NotADirectoryError):
         raise ProblemError("missing_file", "the file doesn't exist") from None
     except Exception as error:
@@ -191,7 +192,7 @@ def fetch(uri: str, limit: int) -> bytes:
         raise UnitError(uri, f"reading failed ({error})", _RETRY) from error
     if len(data) > limit:
         raise ProblemError("too_large_bytes", f"the file is larger than {limit} bytes")
-    return data
+    return bytes(data)
 
 
 def _exists(filesystem: Any, uri: str) -> bool:
