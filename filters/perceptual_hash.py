@@ -5,13 +5,13 @@ Image-Hashing Algorithm", ThreatExchange, 2019): luma, two passes of a box filte
 sampled on a grid of 64 × 64, the DCT's coefficients 1 to 16 each way, and one bit for each that
 lies above their median. The bits are Meta's own, but for a coefficient that ties with the median.
 
-The filter and the sampling are linear and separable. Both are one small matrix for each side of
-the picture here, and the two products with them are what a hash costs.
+The filter and the sampling are linear and separable. Together they are a weighted sum of a few
+rows and then of a few columns here, and that is most of what a hash costs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -103,20 +103,29 @@ def _grid(grey: np.ndarray) -> np.ndarray | None:
         return None
     if height == width == GRID:
         return grey
-    return _sampling(height) @ (grey @ _sampling(width).T)
+    rows, row_weights = _taps(height)
+    columns, column_weights = _taps(width)
+    # Not a product of matrices: BLAS would start threads of its own in every bundle's thread.
+    strips = np.einsum("itw,it->iw", grey[rows], row_weights)
+    return np.einsum("ijt,jt->ij", strips[:, columns], column_weights)
 
 
 @lru_cache(maxsize=256)
-def _sampling(size: int) -> np.ndarray:
-    """float32[64,size]: two passes of the box filter, read at the centres of 64 cells."""
+def _taps(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """int[64,T] and float32[64,T]: which of `size` pixels make up each of 64 cells, and how much.
+
+    Two passes of a box filter with windows of whole pixels, read at the centre of each cell.
+    """
     window = -(-size // (2 * GRID))
     before = (window - 1) // 2
-    centre = np.arange(size)[:, None]
-    reach = np.arange(size)[None, :] - (centre - before)
+    reach = np.arange(size)[None, :] - (np.arange(size)[:, None] - before)
     box = ((reach >= 0) & (reach < window)).astype(np.float32)
     box /= box.sum(axis=1, keepdims=True)
     centres = ((np.arange(GRID) + 0.5) * size / GRID).astype(int)
-    return box[centres] @ box
+    cells = box[centres] @ box
+    first = np.minimum((cells > 0).argmax(axis=1), size - min(2 * window - 1, size))
+    pixels = first[:, None] + np.arange(min(2 * window - 1, size))
+    return pixels, np.take_along_axis(cells, pixels, axis=1)
 
 
 @lru_cache(maxsize=1)
@@ -146,6 +155,17 @@ def _quality(grid: np.ndarray | None) -> int:
         return 0
     steps = [np.trunc(np.diff(grid, axis=axis) * (100 / 255)) for axis in (0, 1)]
     return int(min(100, sum(np.abs(step).sum() for step in steps) // 90))
+
+
+def recorded_hashes(labels: Collection[str]) -> np.ndarray:
+    """uint8[F,32]: the hash and then the forms that a decision's labels hold; F may be 0."""
+    found = [
+        parse_hash(label.removeprefix(prefix))
+        for prefix in (HASH_LABEL, FORM_LABEL)
+        for label in labels
+        if label.startswith(prefix)
+    ]
+    return np.stack(found) if found else np.empty((0, BYTES), np.uint8)
 
 
 @dataclass(frozen=True)

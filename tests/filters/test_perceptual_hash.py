@@ -18,6 +18,7 @@ from filters.perceptual_hash import (
     hash_pixels,
     parse_hash,
     perceptual_hash_filter,
+    recorded_hashes,
 )
 
 # Made by make_pdq_goldens.py beside it, with pdqhash 0.2.8, which wraps Meta's C++.
@@ -101,6 +102,8 @@ def test_forms_are_recorded_when_asked_for():
     forms = hash_forms(pixels, 0.05)
     assert [label.split(":")[0] for label in labels] == ["pdq"] + ["pdq-form"] * 11
     assert labels[1] == "pdq-form:" + forms[1].tobytes().hex()
+    assert np.array_equal(recorded_hashes(labels), forms)
+    assert recorded_hashes(["EMAIL_ADDRESS"]).shape == (0, 32)
 
 
 def test_no_pixels_no_verdict():
