@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import posixpath
 import re
@@ -32,74 +33,96 @@ def expand(pattern: str) -> list[Listed]:
     ``*`` stops at a slash, ``**`` doesn't. Hidden files and folders, whose names begin with a dot,
     are left out unless the pattern names them. Raises UserError where there is nothing.
     """
+    is_folder = pattern.endswith("/")
     pattern = absolute(pattern)
-    found = _match(pattern)
+    found = _stored(pattern, is_folder) if "://" in pattern else _local(pattern)
     if not found:
-        found = _match(pattern.rstrip("/") + "/**")
-        if not found:
-            raise UserError(f"nothing matches {pattern}. {_near(pattern)}")
-    base = pattern if len(found) == 1 else _folder(pattern)
-    return sorted(file for file in found if not _is_hidden(file.uri, base))
+        near = _near_stored(pattern) if "://" in pattern else _near_local(pattern)
+        raise UserError(f"nothing matches {pattern}. {near}")
+    return sorted(found)
 
 
-def kinds(files: Iterable[Listed]) -> str:
+def kinds(uris: Iterable[str]) -> str:
     """For messages: ``3 .tar, 1 .md``."""
-    counts = Counter(posixpath.splitext(file.uri)[1] or "without extension" for file in files)
+    counts = Counter(posixpath.splitext(uri)[1] or "without extension" for uri in uris)
     return ", ".join(f"{count} {kind}" for kind, count in counts.most_common(8))
 
 
-def _match(pattern: str) -> list[Listed]:
-    if "://" not in pattern and os.path.isdir(pattern):
-        return []
-    if "://" not in pattern and os.path.isfile(pattern):  # also where its name holds a bracket
-        status = os.stat(pattern)
-        return [Listed(pattern, status.st_size, _version(pattern, status.st_size, status.st_mtime))]
+def _local(pattern: str) -> list[Listed]:
+    if os.path.isdir(pattern):
+        paths = list(_walk(pattern))
+    elif os.path.isfile(pattern):  # also where its name holds a bracket
+        paths = [pattern]
+    else:
+        paths = [path for path in glob.glob(pattern, recursive=True) if os.path.isfile(path)]
+    return [_on_disk(path) for path in paths]
+
+
+def _walk(folder: str) -> Iterator[str]:
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        paths = (os.path.join(parent, name) for name in names if not name.startswith("."))
+        yield from filter(os.path.isfile, paths)
+
+
+def _on_disk(path: str) -> Listed:
+    status = os.stat(path)
+    return Listed(path, status.st_size, f"{status.st_size}-{status.st_mtime_ns}")
+
+
+def _stored(pattern: str, is_folder: bool) -> list[Listed]:
+    """Files of a store; where none is of that name, all whose names go on with a slash."""
+    folder = pattern.rstrip("/")
+    is_bucket = folder.count("/") == 2
+    found = [] if is_folder or is_bucket else _match(pattern)
+    base = _folder(pattern) if found else folder
+    found = found or _match(f"{folder}/**")
+    return [
+        _in_store(file)
+        for file in found
+        if file.path == pattern or not _is_hidden(file.path.removeprefix(base))
+    ]
+
+
+def _match(pattern: str, limit: int | None = None) -> list[Any]:
     try:
-        (result,) = FileSystems.match([pattern])
+        (result,) = FileSystems.match([pattern], [limit])
     except ValueError as error:
         raise UserError(f"{pattern}: {error}") from None
     except BeamIOError as error:
         raise UserError(f"{pattern} can't be listed: {error}") from None
-    return [_listed(each) for each in result.metadata_list if not each.path.endswith("/")]
+    # Stores mark what they show as folders by empty objects whose names end in a slash.
+    return [file for file in result.metadata_list if not file.path.endswith("/")]
 
 
-def _listed(metadata: Any) -> Listed:
-    path, size = metadata.path, metadata.size_in_bytes
-    return Listed(path, size, _version(path, size, metadata.last_updated_in_seconds))
+def _in_store(file: Any) -> Listed:
+    edition = file.last_updated_in_seconds or FileSystems.checksum(file.path)
+    return Listed(file.path, file.size_in_bytes, f"{file.size_in_bytes}-{edition}")
 
 
-def _version(path: str, size: int, updated: float) -> str:
-    """Two editions of a file differ in it; a store that tells no time is asked for a checksum."""
-    return f"{size}-{updated:.6f}" if updated else f"{size}-{FileSystems.checksum(path)}"
-
-
-def _folder(pattern: str) -> str:
-    """The part of a pattern before its first wildcard's name."""
-    literal = re.split(r"[*?[]", pattern)[0]
-    return literal if literal == pattern else literal.rpartition("/")[0]
-
-
-def _is_hidden(uri: str, base: str) -> bool:
-    inner = uri[len(base) :]
+def _is_hidden(inner: str) -> bool:
     return any(part.startswith(".") for part in inner.split("/"))
 
 
-def _near(pattern: str) -> str:
-    """What is where a pattern looked, for the message that it found nothing."""
+def _folder(pattern: str) -> str:
+    """The folder in which a pattern looks: what comes before the name that has a wildcard."""
+    return re.split(r"[*?[]", pattern)[0].rpartition("/")[0]
+
+
+def _near_stored(pattern: str) -> str:
+    """What a store has where a pattern looked, for the message that it found nothing."""
     folder = _folder(pattern)
-    if folder == pattern:
-        folder = posixpath.dirname(pattern)
-    while folder.rstrip("/") and not folder.endswith(":/"):
-        files = list(_visible(folder))
-        if files:
-            return f"{folder} holds {kinds(files)}"
-        if "://" not in folder and os.path.isdir(folder):
-            inner = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
-            folders = f"only the folders {', '.join(inner[:8])}" if inner else "nothing"
-            return f"{folder} holds {folders}"
-        folder = posixpath.dirname(folder.rstrip("/"))
-    return "No folder on that path exists"
+    files = [file.path for file in _match(f"{folder}/**", limit=100)]
+    return f"{folder} holds {kinds(files)}" if files else f"{folder} holds nothing"
 
 
-def _visible(folder: str) -> Iterator[Listed]:
-    return (file for file in _match(f"{folder}/*") if not _is_hidden(file.uri, folder))
+def _near_local(pattern: str) -> str:
+    folder = _folder(pattern) or "/"
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    entries = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
+    inside = kinds(entry.path for entry in entries if entry.is_file())
+    folders = sorted(entry.name for entry in entries if entry.is_dir())[:8]
+    if folders:
+        inside += f"{' and ' if inside else ''}the folders {', '.join(folders)}"
+    return f"{folder} holds {inside or 'nothing'}"

@@ -111,8 +111,9 @@ def _recognised(pattern: str, format: str | None) -> tuple[str, list[Listed]]:
     }
     if format is None:
         if not by_format:
+            there = kinds(file.uri for file in files)
             raise UserError(
-                f"{pattern} matches {kinds(files)}, which name no format that is read. "
+                f"{pattern} matches {there}, which name no format that is read. "
                 f"If it is one, say which: {', '.join(FORMATS)}"
             )
         if len(by_format) > 1:
@@ -131,7 +132,7 @@ def _recognised(pattern: str, format: str | None) -> tuple[str, list[Listed]]:
             file for file in files if _is_sidecar(file) and posixpath.splitext(file.uri)[0] in stems
         ]
     if len(taken) < len(files):
-        rest = set(files) - set(taken)
+        rest = {file.uri for file in files} - {file.uri for file in taken}
         _LOG.warning("%s: left out, as they are no %s: %s", pattern, format, kinds(rest))
     return format, taken
 

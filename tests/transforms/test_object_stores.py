@@ -56,7 +56,24 @@ def test_a_prefix_is_a_folder(tmp_path, pictures, store):
     write_corpus(tmp_path, pictures, "webdataset")
     upload(tmp_path, store)
     assert len(plan(["store://bucket/webdataset"])) == 2
+    assert len(plan(["store://bucket"])) == 2
     assert plan(["store://bucket/webdataset/"]) == plan(["store://bucket/webdataset/*.tar"])
+
+
+def test_hidden_objects_and_folder_markers_are_left_out(store):
+    for name in ("a.jpg", ".b.jpg", ".trash/c.jpg", "d/"):
+        store.objects[f"store://bucket/set/{name}"] = b""
+    for pattern in ("store://bucket/set", "store://bucket/set/**"):
+        (unit,) = plan([pattern])
+        assert unit.files == ("store://bucket/set/a.jpg",)
+
+
+def test_what_matches_nothing_in_a_store_is_told_with_what_is_near(store):
+    store.objects["store://bucket/set/a.jpg"] = b""
+    with pytest.raises(UserError, match=r"set holds 1 \.jpg"):
+        plan(["store://bucket/set/*.tar"])
+    with pytest.raises(UserError, match="other holds nothing"):
+        plan(["store://bucket/other/*.tar"])
 
 
 def test_an_object_that_a_list_names_but_is_gone_fails_alone(store):

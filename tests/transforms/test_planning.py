@@ -69,6 +69,19 @@ def test_a_folder_whose_own_path_is_hidden_is_read(tmp_path):
     assert len(plan([f"{tmp_path}/.cache/set/*.jpg"])) == 1
 
 
+def test_a_hidden_file_is_read_where_the_pattern_names_it(tmp_path):
+    touch(tmp_path, ".a.jpg", "b.jpg")
+    assert names(plan([f"{tmp_path}/*.jpg"])) == ["b.jpg"]
+    assert names(plan([f"{tmp_path}/.*.jpg"])) == [".a.jpg"]
+    assert names(plan([f"{tmp_path}/.a.jpg"])) == [".a.jpg"]
+
+
+def test_two_stars_cross_folders_and_one_does_not(tmp_path):
+    touch(tmp_path, "a.jpg", "deep/b.jpg", "deep/er/c.jpg")
+    assert [unit.records for unit in plan([f"{tmp_path}/*.jpg"])] == [1]
+    assert [unit.records for unit in plan([f"{tmp_path}/**/*.jpg"])] == [3]
+
+
 def test_a_name_that_holds_a_bracket_is_taken_literally(tmp_path):
     touch(tmp_path, "img[1].jpg")
     assert names(plan([f"{tmp_path}/img[1].jpg"])) == ["img[1].jpg"]
@@ -157,13 +170,14 @@ def test_what_matches_nothing_is_told_with_what_is_near(tmp_path):
         plan([f"{tmp_path}/shards/*.tgz"])
     with pytest.raises(UserError, match=r"shards holds 2 \.tar"):
         plan([f"{tmp_path}/shards/d.tar"])
-    with pytest.raises(UserError, match="holds only the folders shards"):
+    with pytest.raises(UserError, match="holds the folders shards"):
         plan([f"{tmp_path}/shard/*.tar"])
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="empty holds nothing"):
         plan([f"{tmp_path}/empty/*.tar"])
-    with pytest.raises(UserError, match="nothing matches"):
-        plan([f"{tmp_path}/empty"])
+    for pattern in (f"{tmp_path}/empty", "/no-such-name-*.tar", "/no/such/folder/a.tar"):
+        with pytest.raises(UserError, match="nothing matches"):
+            plan([pattern])
 
 
 def test_names_that_tell_no_format_ask_for_it(tmp_path):
