@@ -15,15 +15,16 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from model.bits import bits, numbers
 from model.config import GemmaConfig
-from model.layers import attend, fan_in, project, soft_cap
+from model.layers import LOW_RANK, adapted_project, attend, fan_in, soft_cap
 
 RMS_NORM_EPSILON = 1e-6
 ROPE_MAX_WAVELENGTH = 10_000
 
 
 class Cache(NamedTuple):
-    """Keys (rotated) and values of every layer: two arrays [L, B, S, K, H]."""
+    """Keys (rotated) and values of every layer, or their bits: two arrays [L, B, S, K, H]."""
 
     k: jax.Array
     v: jax.Array
@@ -40,16 +41,18 @@ class Cache(NamedTuple):
         the compiler updates it in place; as an input and output of the scan it would be copied at
         every token.
         """
+        if self.k.dtype == jnp.uint16:
+            k, v = bits(k), bits(v)
         at = (layer, 0, slot, 0, 0)
         return Cache(
             jax.lax.dynamic_update_slice(self.k, k[None], at),
             jax.lax.dynamic_update_slice(self.v, v[None], at),
         )
 
-    def read(self, layer: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def read(self, layer: jax.Array, dtype: DTypeLike) -> tuple[jax.Array, jax.Array]:
         """One layer's keys and values, each [B, S, K, H]."""
         k, v = (jax.lax.dynamic_index_in_dim(a, layer, keepdims=False) for a in self)
-        return k, v
+        return numbers(k, dtype), numbers(v, dtype)
 
 
 OptionalCache = TypeVar("OptionalCache", Cache, None)
@@ -95,7 +98,8 @@ class Einsum(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        return project(self.equation, x, self.param("w", fan_in(*self.in_axes), self.shape))
+        weight = self.param("w", fan_in(*self.in_axes), self.shape)
+        return adapted_project(self, "w", self.equation, x, weight)
 
 
 class Attention(nn.Module):
@@ -115,7 +119,7 @@ class Attention(nn.Module):
         if cache is not None:
             cache = cache.write(layer, 0 if slot is None else slot, k, v)
             if slot is not None:
-                k, v = cache.read(layer)
+                k, v = cache.read(layer, x.dtype)
         out = attend(q, k, v, mask, c.attention_cap)
         out_shape = (c.num_heads, c.head_dim, c.width)
         return Einsum("BTNH,NHD->BTD", out_shape, (0, 1), name="attn_vec_einsum")(out), cache
@@ -131,8 +135,10 @@ class FeedForward(nn.Module):
         c = self.config
         gating = self.param("gating_einsum", fan_in(1), (2, c.width, c.mlp_dim))
         linear = self.param("linear", fan_in(0), (c.mlp_dim, c.width))
-        gate = nn.gelu(project("BTD,DF->BTF", x, gating[0]), approximate=True)
-        return project("BTF,FD->BTD", gate * project("BTD,DF->BTF", x, gating[1]), linear)
+        gate = adapted_project(self, "gate", "BTD,DF->BTF", x, gating[0])
+        up = adapted_project(self, "up", "BTD,DF->BTF", x, gating[1])
+        hidden = nn.gelu(gate, approximate=True) * up
+        return adapted_project(self, "linear", "BTF,FD->BTD", hidden, linear)
 
 
 class Block(nn.Module):
@@ -172,28 +178,33 @@ class Embedder(nn.Module):
 
         In bfloat16 sqrt(2048) is 45.25, which is what the released weights were trained with.
         """
-        x = jnp.take(self.input_embedding, tokens, axis=0).astype(self.dtype)
+        x = numbers(jnp.take(self.input_embedding, tokens, axis=0), self.dtype)
         return x * jnp.asarray(self.config.width**0.5, self.dtype)
 
     def decode(self, x: jax.Array) -> jax.Array:
         """[..., D] -> float32 logits [..., V]."""
         table = self.input_embedding if self.config.tied else self.output_embedding
         return jnp.einsum(
-            "...D,VD->...V", x, table.astype(x.dtype), preferred_element_type=jnp.float32
+            "...D,VD->...V", x, numbers(table, x.dtype), preferred_element_type=jnp.float32
         )
 
 
 class Gemma(nn.Module):
-    """The decoder over a sequence that is already embedded, and the two ends of the embedder."""
+    """The decoder over a sequence that is already embedded, and the two ends of the embedder.
+
+    remat: a layer's insides are computed again for its gradient, instead of being kept.
+    """
 
     config: GemmaConfig
     dtype: DTypeLike = jnp.float32
+    remat: bool = False
 
     def setup(self):
         self.embedder = Embedder(self.config, self.dtype)
         self.layers = nn.scan(
-            Block,
-            variable_axes={"params": 0},
+            # In a scan nothing is there that could be merged with what is computed again.
+            nn.remat(Block, prevent_cse=False) if self.remat else Block,
+            variable_axes={"params": 0, LOW_RANK: 0},
             split_rngs={"params": True},
             in_axes=(0, nn.broadcast, nn.broadcast, nn.broadcast),
             length=self.config.depth,

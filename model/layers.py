@@ -10,6 +10,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from model.bits import numbers
+
 MASKED = -2.3819763e38
 """Logit of a pair that may not attend: as low as bfloat16 goes, and finite.
 
@@ -18,13 +20,39 @@ A padded query may see nothing at all; with an infinity its softmax would be NaN
 
 
 def project(equation: str, x: jax.Array, weight: jax.Array) -> jax.Array:
-    """The einsum of activations and a weight, in the activations' dtype.
+    """The einsum of activations and a weight (or its bits, see model.bits), in x's dtype.
 
     Sums are kept in float32 whatever the operands: it is what accelerators do anyway, and on a CPU
     a bfloat16 product asked for this way is three times as fast.
     """
-    product = jnp.einsum(equation, x, weight.astype(x.dtype), preferred_element_type=jnp.float32)
+    product = jnp.einsum(equation, x, numbers(weight, x.dtype), preferred_element_type=jnp.float32)
     return product.astype(x.dtype)
+
+
+LOW_RANK = "low_rank"
+"""The collection of variables that holds adapters, where there are any."""
+
+
+def adapted_project(
+    module: nn.Module, name: str, equation: str, x: jax.Array, weight: jax.Array
+) -> jax.Array:
+    """`project`, and the low-rank correction of `weight` that the variables hold under `name`.
+
+    The correction is a pair: `a`, from what the weight contracts to r channels, and `b`, from
+    these to the rest of the weight's axes; y = x · W + (x · a) · b.
+    Hu et al., 2021, https://arxiv.org/abs/2106.09685.
+    """
+    y = project(equation, x, weight)
+    if not module.has_variable(LOW_RANK, name):
+        return y
+    inputs, output = equation.split("->")
+    ours, theirs = inputs.split(",")
+    summed = "".join(axis for axis in theirs if axis in ours and axis not in output)
+    kept = "".join(axis for axis in ours if axis not in summed)
+    rest = "".join(axis for axis in theirs if axis not in summed)
+    pair = module.get_variable(LOW_RANK, name)
+    narrow = project(f"{ours},{summed}r->{kept}r", x, pair["a"])
+    return y + project(f"{kept}r,r{rest}->{output}", narrow, pair["b"])
 
 
 def attend(

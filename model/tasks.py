@@ -155,6 +155,16 @@ class Task:
             for literal, name in _parts(self.template)
         )
 
+    def answer(self, fields: Mapping[str, Any]) -> str:
+        """The suffix for one record, for training: values as they are, lines and all.
+
+        An empty text is an answer too (nothing was found). Raises as `prompt` does.
+        """
+        return "".join(
+            literal + ("" if name is None else _verbatim(name, _look_up(fields, name), fields))
+            for literal, name in _parts(self.template)
+        )
+
     def prompt_language(self, fields: Mapping[str, Any]) -> str | None:
         """The language code in the prompt of a record; None where the verb takes none."""
         if self.language is None or not self.language.startswith("{"):
@@ -242,6 +252,10 @@ def _look_up(fields: Mapping[str, Any], name: str) -> Any:
         if isinstance(inner, Mapping) and (value := _look_up(inner, name[dot + 1 :])) is not None:
             return value
     return None
+
+
+def _verbatim(name: str, value: Any, fields: Mapping[str, Any]) -> str:
+    return value if isinstance(value, str) else _as_text(name, value, fields)
 
 
 def _as_text(name: str, value: Any, fields: Mapping[str, Any]) -> str:

@@ -70,11 +70,12 @@ class Transformer(nn.Module):
     """All layers and the final norm: [B, N, E] -> [B, N, E]."""
 
     config: VisionConfig
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         blocks = nn.scan(
-            Block,
+            nn.remat(Block, prevent_cse=False) if self.remat else Block,
             variable_axes={"params": 0},
             split_rngs={"params": True},
             length=self.config.depth,
@@ -87,11 +88,13 @@ class SigLIP(nn.Module):
     """uint8[B, S, S, 3] -> image tokens [B, N, D], N = (S / patch)²; no class token, no pooling.
 
     width: D, of the decoder that reads the tokens.
+    remat: a layer's insides are computed again for its gradient, instead of being kept.
     """
 
     config: VisionConfig
     width: int
     dtype: DTypeLike = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:
@@ -111,7 +114,7 @@ class SigLIP(nn.Module):
             nn.initializers.normal(c.width**-0.5),
             (1, c.tokens, c.width),
         )
-        x = Transformer(c, name="Transformer")(x + positions.astype(x.dtype))
+        x = Transformer(c, self.remat, name="Transformer")(x + positions.astype(x.dtype))
         return Affine("BNE,ED->BND", (c.width, self.width), name="head")(x)
 
 
