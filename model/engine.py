@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from model.bits import needs_bits, weights_as_bits
 from model.checkpoint import LOCAL, Storage, load
 from model.compilation import compilations_of_this_thread
 from model.config import PaliGemmaConfig
@@ -116,9 +117,11 @@ class Engine:
         self.config = config
         self.rows = self.padded_rows = self.recompilations = 0
         self._lock = threading.Lock()
-        self._params = params
+        self._as_bits = needs_bits(spec.dtype, jax.default_backend())
+        self._params = params = self._stored(params)
         self._image_shape = self._shape_of_images()
-        model = PaliGemma(config, jnp.dtype(spec.dtype))
+        cache_dtype = jnp.uint16 if self._as_bits else None
+        model = PaliGemma(config, jnp.dtype(spec.dtype), cache_dtype=cache_dtype)
         self._encode = compile_encode(model, params, self._image_shape)
         self._generate = {
             length: compile_generate(model, params, spec, length)
@@ -190,6 +193,10 @@ class Engine:
             self.rows += len(prompts)
             self.padded_rows += self.spec.batch_size - len(prompts)
         return to_generation(answers, len(prompts), limit)
+
+    def _stored(self, params: dict) -> dict:
+        """The parameters as the compiled programs take them."""
+        return weights_as_bits(params) if self._as_bits else params
 
     def _shape_of_images(self) -> tuple[int, ...]:
         size = self.config.vision.image_size
