@@ -17,7 +17,7 @@ from jax.typing import DTypeLike
 
 from model.bits import bits, numbers
 from model.config import GemmaConfig
-from model.layers import attend, fan_in, project, soft_cap
+from model.layers import LOW_RANK, adapted_project, attend, fan_in, soft_cap
 
 RMS_NORM_EPSILON = 1e-6
 ROPE_MAX_WAVELENGTH = 10_000
@@ -98,7 +98,8 @@ class Einsum(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        return project(self.equation, x, self.param("w", fan_in(*self.in_axes), self.shape))
+        weight = self.param("w", fan_in(*self.in_axes), self.shape)
+        return adapted_project(self, "w", self.equation, x, weight)
 
 
 class Attention(nn.Module):
@@ -134,8 +135,10 @@ class FeedForward(nn.Module):
         c = self.config
         gating = self.param("gating_einsum", fan_in(1), (2, c.width, c.mlp_dim))
         linear = self.param("linear", fan_in(0), (c.mlp_dim, c.width))
-        gate = nn.gelu(project("BTD,DF->BTF", x, gating[0]), approximate=True)
-        return project("BTF,FD->BTD", gate * project("BTD,DF->BTF", x, gating[1]), linear)
+        gate = adapted_project(self, "gate", "BTD,DF->BTF", x, gating[0])
+        up = adapted_project(self, "up", "BTD,DF->BTF", x, gating[1])
+        hidden = nn.gelu(gate, approximate=True) * up
+        return adapted_project(self, "linear", "BTF,FD->BTD", hidden, linear)
 
 
 class Block(nn.Module):
@@ -187,16 +190,21 @@ class Embedder(nn.Module):
 
 
 class Gemma(nn.Module):
-    """The decoder over a sequence that is already embedded, and the two ends of the embedder."""
+    """The decoder over a sequence that is already embedded, and the two ends of the embedder.
+
+    remat: a layer's insides are computed again for its gradient, instead of being kept.
+    """
 
     config: GemmaConfig
     dtype: DTypeLike = jnp.float32
+    remat: bool = False
 
     def setup(self):
         self.embedder = Embedder(self.config, self.dtype)
         self.layers = nn.scan(
-            Block,
-            variable_axes={"params": 0},
+            # In a scan nothing is there that could be merged with what is computed again.
+            nn.remat(Block, prevent_cse=False) if self.remat else Block,
+            variable_axes={"params": 0, LOW_RANK: 0},
             split_rngs={"params": True},
             in_axes=(0, nn.broadcast, nn.broadcast, nn.broadcast),
             length=self.config.depth,

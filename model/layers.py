@@ -29,6 +29,32 @@ def project(equation: str, x: jax.Array, weight: jax.Array) -> jax.Array:
     return product.astype(x.dtype)
 
 
+LOW_RANK = "low_rank"
+"""The collection of variables that holds adapters, where there are any."""
+
+
+def adapted_project(
+    module: nn.Module, name: str, equation: str, x: jax.Array, weight: jax.Array
+) -> jax.Array:
+    """`project`, and the low-rank correction of `weight` that the variables hold under `name`.
+
+    The correction is a pair: `a`, from what the weight contracts to r channels, and `b`, from
+    these to the rest of the weight's axes; y = x · W + (x · a) · b.
+    Hu et al., 2021, https://arxiv.org/abs/2106.09685.
+    """
+    y = project(equation, x, weight)
+    if not module.has_variable(LOW_RANK, name):
+        return y
+    inputs, output = equation.split("->")
+    ours, theirs = inputs.split(",")
+    summed = "".join(axis for axis in theirs if axis in ours and axis not in output)
+    kept = "".join(axis for axis in ours if axis not in summed)
+    rest = "".join(axis for axis in theirs if axis not in summed)
+    pair = module.get_variable(LOW_RANK, name)
+    narrow = project(f"{ours},{summed}r->{kept}r", x, pair["a"])
+    return y + project(f"{kept}r,r{rest}->{output}", narrow, pair["b"])
+
+
 def attend(
     q: jax.Array,
     k: jax.Array,

@@ -53,17 +53,30 @@ class PaliGemma(nn.Module):
         text_valid: jax.Array,
         text_autoregressive: jax.Array,
     ) -> jax.Array:
-        """One pass over picture, prompt and answer, as training and scoring need it.
+        """One pass over picture, prompt and answer.
 
         images: uint8[B, (F,) S, S, 3]. text: int32[B, T]. text_valid: bool[B, T], False on padding.
         text_autoregressive: int32[B, T], 0 on the prompt and 1 on the answer (see model.masks).
         Returns float32 logits [B, P, V]; those at padding mean nothing.
         """
-        x, valid = self._join(self.encode(images), text, text_valid)
-        image_tokens = x.shape[1] - text.shape[1]
-        autoregressive = jnp.pad(text_autoregressive, ((0, 0), (image_tokens, 0)))
-        hidden, _ = self.llm(x, positions_of(valid), prefix_mask(valid, autoregressive), None)
-        return self.llm.logits(hidden)
+        return self.llm.logits(self._read(images, text, text_valid, text_autoregressive))
+
+    def predict(
+        self,
+        images: jax.Array,
+        text: jax.Array,
+        text_valid: jax.Array,
+        text_autoregressive: jax.Array,
+        where: jax.Array,
+    ) -> jax.Array:
+        """The same pass, and logits only of what follows the text tokens at `where`.
+
+        Training wants the answer's alone, and a token's logits are a hundred times its hidden
+        state. where: int32[B, M], places in the text. Returns float32 [B, M, V].
+        """
+        hidden = self._read(images, text, text_valid, text_autoregressive)
+        places = where + (hidden.shape[1] - text.shape[1])
+        return self.llm.logits(jnp.take_along_axis(hidden, places[..., None], axis=1))
 
     def prefill(
         self, image_tokens: jax.Array, text: jax.Array, text_valid: jax.Array, new_tokens: int
@@ -99,6 +112,14 @@ class PaliGemma(nn.Module):
         positions = jnp.sum(prompt_valid, axis=1, dtype=jnp.int32)[:, None] + step
         hidden, cache = self.llm(self.llm.embed(tokens[:, None]), positions, mask, cache, slot)
         return self.llm.logits(hidden[:, 0]), cache
+
+    def _read(self, images, text, text_valid, text_autoregressive):
+        """Final hidden states [B, P, D]; see `__call__`."""
+        x, valid = self._join(self.encode(images), text, text_valid)
+        image_tokens = x.shape[1] - text.shape[1]
+        autoregressive = jnp.pad(text_autoregressive, ((0, 0), (image_tokens, 0)))
+        hidden, _ = self.llm(x, positions_of(valid), prefix_mask(valid, autoregressive), None)
+        return hidden
 
     def _join(self, image_tokens, text, text_valid):
         """Image tokens, then text: [B, P, D] and validity bool[B, P]."""
