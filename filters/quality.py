@@ -22,7 +22,7 @@ BLANK_SPREAD = 2.0
 # A page of 0.1 % ink has 0.011 bits a pixel, one of 1 % has 0.08.
 BLANK_ENTROPY = 0.02
 # A larger picture is measured on every second pixel each way, or every third.
-_ENOUGH_PIXELS = 500_000
+_ENOUGH_PIXELS = 250_000
 
 
 @dataclass(frozen=True)
