@@ -13,7 +13,6 @@ import io
 import zipfile
 import zlib
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 
 import jax
@@ -34,7 +33,10 @@ _WIDTH = 128
 # A TPU would multiply in bfloat16, and masks would depend on the device.
 _PRECISION = jax.lax.Precision.HIGHEST
 
-_EMBEDDING = "_vq_vae._embedding"
+EMBEDDING = "_vq_vae._embedding"
+"""The codebook's name: float[128, 512]."""
+
+_ARRAYS = ("_vq_vae.", "encoder.", "decoder.")
 _UPSAMPLING = {
     "decoder.4": (128, 128),
     "decoder.6": (128, 64),
@@ -53,7 +55,7 @@ def _expected_shapes() -> dict[str, tuple[int, ...]]:
     for block in ("decoder.2", "decoder.3"):
         kernels[f"{block}.net.0"] = kernels[f"{block}.net.2"] = (_WIDTH, _WIDTH, 3, 3)
         kernels[f"{block}.net.4"] = (_WIDTH, _WIDTH, 1, 1)
-    shapes: dict[str, tuple[int, ...]] = {_EMBEDDING: (MASK_CODES, 512)}
+    shapes: dict[str, tuple[int, ...]] = {EMBEDDING: (MASK_CODES, 512)}
     for name, kernel in kernels.items():
         shapes |= {f"{name}.weight": kernel, f"{name}.bias": kernel[:1]}
     # PyTorch keeps the kernels of transposed convolutions as (in, out, height, width).
@@ -86,25 +88,12 @@ class MaskDecoder:
     @classmethod
     def load(cls, path: str | Path) -> MaskDecoder:
         """Reads an `.npz` from a local file."""
-        try:
-            content = Path(path).read_bytes()
-        except OSError as error:
-            raise MaskCodecError(
-                f"{path}: can't be read ({error.strerror}). Name the release's vae-oid.npz."
-            ) from error
-        return cls.from_bytes(content, name=str(path))
+        return cls.from_bytes(read_file(path), name=str(path))
 
     @classmethod
     def from_bytes(cls, content: bytes, name: str = "mask decoder") -> MaskDecoder:
         """Takes an `.npz`, from wherever it was read; name: what error messages call it."""
-        try:
-            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-                present = {key: arrays[key] for key in SHAPES if key in arrays}
-        except _NOT_NPZ as error:
-            raise MaskCodecError(
-                f"{name}: isn't an .npz of plain arrays, or is cut short. Fetch vae-oid.npz again."
-            ) from error
-        return cls(present, name)
+        return cls(read_arrays(content, name), name)
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
         """int[B, 16], row by row of a 4 x 4 grid -> float32[B, 64, 64].
@@ -123,6 +112,27 @@ class MaskDecoder:
             batch = slice(start, start + _BATCH)
             masks[batch] = _decode(self._weights, padded[batch])
         return masks[: len(codes)]
+
+
+def read_file(path: str | Path) -> bytes:
+    """A local file's bytes; raises MaskCodecError."""
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise MaskCodecError(
+            f"{path}: can't be read ({error.strerror}). Name the release's vae-oid.npz."
+        ) from error
+
+
+def read_arrays(content: bytes, name: str) -> dict[str, np.ndarray]:
+    """The codec's arrays in an `.npz`, encoder and decoder; raises MaskCodecError."""
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            return {key: arrays[key] for key in arrays if key.startswith(_ARRAYS)}
+    except _NOT_NPZ as error:
+        raise MaskCodecError(
+            f"{name}: isn't an .npz of plain arrays, or is cut short. Fetch vae-oid.npz again."
+        ) from error
 
 
 def paste(mask: np.ndarray, box: Box, height: int, width: int) -> np.ndarray:
@@ -155,40 +165,74 @@ def _resampling(start: float, stop: float, pixels: int, size: int) -> tuple[slic
 
 @jax.jit
 def _decode(weights: Mapping[str, jax.Array], codes: jax.Array) -> jax.Array:
-    vectors = weights[_EMBEDDING][codes]
-    x = vectors.reshape(-1, GRID, GRID, vectors.shape[-1]).transpose(0, 3, 1, 2)
-    layer = partial(_convolve, weights)
-    x = jax.nn.relu(layer("decoder.0", x))
-    for block in ("decoder.2.net", "decoder.3.net"):
-        inner = jax.nn.relu(layer(f"{block}.0", x))
-        inner = jax.nn.relu(layer(f"{block}.2", inner))
-        x = x + layer(f"{block}.4", inner)
+    return decode_vectors(weights, weights[EMBEDDING][codes])
+
+
+def decode_vectors(weights: Mapping[str, jax.Array], vectors: jax.Array) -> jax.Array:
+    """Vectors of the codebook, or near them while it is learnt: [B, 16, 512] -> [B, 64, 64].
+
+    weights: arrays by their names in SHAPES.
+    """
+    x = vectors.reshape(-1, GRID, GRID, vectors.shape[-1])
+    x = jax.nn.relu(convolve(weights, "decoder.0", x))
+    for block in ("decoder.2", "decoder.3"):
+        x = residual(weights, block, x)
     for name in _UPSAMPLING:
         x = jax.nn.relu(_upsample(weights, name, x))
-    return layer("decoder.12", x)[:, 0]
+    return convolve(weights, "decoder.12", x)[..., 0]
 
 
-def _convolve(weights: Mapping[str, jax.Array], name: str, x: jax.Array) -> jax.Array:
-    """[B, C, H, W] -> [B, C', H, W]; the picture is padded to keep its size."""
-    kernel = weights[f"{name}.weight"]
-    x = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", precision=_PRECISION)
-    return x + weights[f"{name}.bias"][:, None, None]
+def convolve(
+    weights: Mapping[str, jax.Array], name: str, x: jax.Array, stride: int = 1
+) -> jax.Array:
+    """[B, H, W, C] -> [B, H / stride, W / stride, C'], padded so that no pixel is lost."""
+    kernel = weights[f"{name}.weight"].transpose(2, 3, 1, 0)
+    before = (len(kernel) - stride) // 2
+    after = len(kernel) - stride - before
+    x = jnp.pad(x, ((0, 0), (before, after), (before, after), (0, 0)))
+    return _apply(kernel, _windows(x, len(kernel), stride)) + weights[f"{name}.bias"]
+
+
+def residual(weights: Mapping[str, jax.Array], name: str, x: jax.Array) -> jax.Array:
+    """[B, H, W, C] plus what three convolutions make of it."""
+    inner = jax.nn.relu(convolve(weights, f"{name}.net.0", x))
+    inner = jax.nn.relu(convolve(weights, f"{name}.net.2", inner))
+    return x + convolve(weights, f"{name}.net.4", inner)
 
 
 def _upsample(weights: Mapping[str, jax.Array], name: str, x: jax.Array) -> jax.Array:
-    """[B, C, H, W] -> [B, C', 2H, 2W]: PyTorch's ConvTranspose2d(kernel 4, stride 2, padding 1).
+    """[B, H, W, C] -> [B, 2H, 2W, C']: PyTorch's ConvTranspose2d(kernel 4, stride 2, padding 1).
 
-    That is a convolution with the flipped kernel over a picture spread out by 2, padded by
-    kernel - 1 - padding.
+    An output pixel sees two by two pixels, through the taps of the flipped kernel that its row and
+    column, being even or odd, fall upon.
     """
-    kernel = jnp.flip(weights[f"{name}.weight"], (2, 3))
-    x = jax.lax.conv_general_dilated(
-        x,
-        kernel,
-        window_strides=(1, 1),
-        padding=((2, 2), (2, 2)),
-        lhs_dilation=(2, 2),
-        dimension_numbers=("NCHW", "IOHW", "NCHW"),
-        precision=_PRECISION,
+    kernel = jnp.flip(weights[f"{name}.weight"], (2, 3)).transpose(2, 3, 0, 1)
+    B, H, W, _ = x.shape
+    windows = _windows(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), 2, 1)
+    quarters = [
+        _apply(kernel[row::2, column::2], windows[:, row : row + H, column : column + W])
+        for row in (0, 1)
+        for column in (0, 1)
+    ]
+    joined = jnp.stack(quarters, axis=3).reshape(B, H, W, 2, 2, -1)
+    return joined.transpose(0, 1, 3, 2, 4, 5).reshape(B, 2 * H, 2 * W, -1) + weights[f"{name}.bias"]
+
+
+# Windows and one product, as XLA's convolutions on a CPU are many times slower where they are
+# strided or transposed, and so are the gradients of all of them.
+def _windows(x: jax.Array, size: int, stride: int) -> jax.Array:
+    """[B, H, W, C] -> [B, H', W', size * size * C], the windows that lie within."""
+    rows, columns = x.shape[1] - size + 1, x.shape[2] - size + 1
+    return jnp.concatenate(
+        [
+            x[:, top : top + rows : stride, left : left + columns : stride]
+            for top in range(size)
+            for left in range(size)
+        ],
+        axis=-1,
     )
-    return x + weights[f"{name}.bias"][:, None, None]
+
+
+def _apply(kernel: jax.Array, windows: jax.Array) -> jax.Array:
+    """[size, size, C, C'] on windows [B, H, W, size * size * C] -> [B, H, W, C']."""
+    return jnp.matmul(windows, kernel.reshape(-1, kernel.shape[-1]), precision=_PRECISION)
