@@ -59,6 +59,7 @@ def positive(text: str) -> int:
 
 def exit_code(command: str, work: Callable[[], int]) -> int:
     """Run a command's work; a failure it foresees becomes a message and an exit code."""
+    from filters.config import FilterConfigError
     from model.errors import ModelError
     from pipelines.logs import quiet
     from transforms.errors import UserError, WorkError
@@ -66,7 +67,7 @@ def exit_code(command: str, work: Callable[[], int]) -> int:
     quiet()
     try:
         return work()
-    except (UserError, ModelError) as error:
+    except (UserError, ModelError, FilterConfigError) as error:
         print(f"palipipe {command}: {error}", file=sys.stderr)
         return EXIT_MISTAKE
     except WorkError as error:

@@ -13,7 +13,7 @@ from transforms.inference import PaliGemmaHandler
 from transforms.ledger import Commit, Ledger
 from transforms.prepare import PreparationSpec
 from transforms.readers import ReaderOptions
-from transforms.steps import ROWS, AnnotatedRow, CommitUnit, PrepareUnit
+from transforms.steps import ROWS, AnnotatedRows, CommitUnit, PrepareUnit
 from transforms.unit import Unit
 
 
@@ -51,7 +51,7 @@ def committed_units(
     annotated = (
         prepared.batches
         | "Annotations" >> RunInference(PaliGemmaHandler(job.annotator))
-        | "AnnotatedRows" >> beam.ParDo(AnnotatedRow(job.meter))
+        | "AnnotatedRows" >> beam.ParDo(AnnotatedRows(job.preparation.screening, job.meter))
     )
     return (
         (prepared[ROWS], annotated)

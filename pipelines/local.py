@@ -58,7 +58,7 @@ def _run(wave: Sequence[Unit], build: Callable[[beam.Pipeline], Any]) -> None:
     try:
         with beam.Pipeline(runner=FnApiRunner(), options=options) as pipeline:
             build(pipeline)
-    except RuntimeError as error:
+    except Exception as error:
         raise raised_in_worker(error) from error
     finally:
         # Beam's graphs are cyclic; collecting them now keeps a long run's memory level.

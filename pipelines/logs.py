@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import logging
 
+from transforms.errors import WorkError
+
 # Beam says this at every load of a model on Linux, for a metric that isn't used here.
 _NOISE = ("Resource module is not available",)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Not noise, and not a failure that the command itself is going to word."""
+    foreseen = record.exc_info is not None and isinstance(record.exc_info[1], WorkError)
+    return not foreseen and not record.getMessage().startswith(_NOISE)
 
 
 def quiet() -> None:
     """Warnings and errors to standard error, one line each, known noise left out."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("palipipe: %(message)s"))
-    handler.addFilter(lambda record: not record.getMessage().startswith(_NOISE))
+    handler.addFilter(_is_news)
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)

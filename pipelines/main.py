@@ -10,6 +10,8 @@ from pipelines.cli import VERSION, suggestion
 
 COMMANDS = {
     "annotate": "Annotate image shards with PaliGemma; one row for every image.",
+    "filters": "Print a preset of filters, or check a configuration file.",
+    "finetune": "Fine-tune PaliGemma, or train one from nothing.",
     "verify": "Check an output folder against its commit records.",
 }
 

@@ -131,6 +131,20 @@ def _model_options(it: Parser) -> None:
 def _limit_options(it: Parser) -> None:
     group = it.add_argument_group("what is left out")
     group.add_argument(
+        "--filters",
+        metavar="PRESET|FILE",
+        default="default",
+        help="strict, default, off or a YAML file; `palipipe filters NAME` prints one "
+        "(default: default)",
+    )
+    group.add_argument(
+        "--fail-open",
+        metavar="FILTER",
+        action="append",
+        default=[],
+        help="let records pass that this filter has no answer for, instead of quarantining them",
+    )
+    group.add_argument(
         "--max-pixels",
         metavar="N",
         type=positive,

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from filters.config import ScreeningConfig, load_filters
 from model.annotator import AnnotatorSpec, ModelFacts, describe
 from model.tasks import Task
 from pipelines.job import Job
@@ -17,6 +18,7 @@ from transforms.ledger import Commit, Ledger
 from transforms.planning import plan
 from transforms.prepare import PreparationSpec
 from transforms.readers import ReaderOptions
+from transforms.screens import screening_of
 from transforms.unit import Unit
 
 DEFAULT_TASK = "caption en"
@@ -56,9 +58,7 @@ def make_plan(options: argparse.Namespace) -> Plan:
         size=model.image_size,
         resize_method=options.resize,
         max_pixels=options.max_pixels,
-        min_side=options.min_side,
-        max_aspect=options.max_aspect,
-        max_bytes=options.max_bytes,
+        screening=_screening(options),
     )
     configuration = _configuration(annotator, model, reader, preparation)
     check_claim(options.output, configuration)
@@ -94,6 +94,19 @@ def _annotator_spec(options: argparse.Namespace) -> AnnotatorSpec:
     )
 
 
+def _screening(options: argparse.Namespace) -> ScreeningConfig:
+    """The filters asked for, each made once so that a mistake is found now."""
+    config = load_filters(options.filters).failing_open(options.fail_open)
+    limited = config.limited(
+        min_side=options.min_side,
+        max_aspect=options.max_aspect,
+        max_pixels=options.max_pixels,
+        max_bytes=options.max_bytes,
+    )
+    screening_of(limited)
+    return limited
+
+
 def _reader_options(options: argparse.Namespace) -> ReaderOptions:
     fields: dict[str, Any] = {
         "image_field": options.image_field,
@@ -126,7 +139,9 @@ def _configuration(
                     "location_scale": annotator.location_scale,
                 },
                 "reader": reader,
-                "preparation": preparation,
+                "resize": preparation.resize_method,
+                "max_pixels": preparation.max_pixels,
+                "screening": preparation.screening.plain(),
             }
         )
     )

@@ -45,7 +45,7 @@ def annotate(inputs: Any, output: Path, *arguments: Any, code: int = 0):
     return palipipe(
         "annotate",
         *("--input", *inputs, "--output", output),
-        *("--max-new-tokens", 6, *arguments),
+        *("--filters", "off", "--max-new-tokens", 6, *arguments),
         code=code,
     )
 
@@ -53,7 +53,8 @@ def annotate(inputs: Any, output: Path, *arguments: Any, code: int = 0):
 def annotate_here(inputs: Any, output: Path, *arguments: Any) -> int:
     """The same in this process: faster, and a test can put its hand in. Returns the exit code."""
     inputs = inputs if isinstance(inputs, list) else [inputs]
-    line = ["annotate", "--input", *inputs, "--output", output, "--max-new-tokens", 6, *arguments]
+    line = ["annotate", "--input", *inputs, "--output", output, "--filters", "off"]
+    line += ["--max-new-tokens", 6, *arguments]
     try:
         return main([str(word) for word in line])
     except SystemExit as stopped:

@@ -3,7 +3,11 @@
 A row that can't be read or annotated is neither: it becomes a row whose outcome says so.
 """
 
+import contextlib
 import re
+from collections.abc import Iterator
+
+from filters.contract import BackendDown
 
 
 class UserError(Exception):
@@ -40,19 +44,30 @@ class InvariantError(WorkError):
     """A promise of the ledger that would be broken by a commit; nothing was committed."""
 
 
-_IN_TRACEBACK = re.compile(
-    r"^transforms\.errors\.(WorkError|InvariantError): (.*?)(?: \[while running .*)?$", re.M
-)
+@contextlib.contextmanager
+def failing_work() -> Iterator[None]:
+    """Within it, a filter whose backend can't be used fails the work, and says so."""
+    try:
+        yield
+    except BackendDown as down:
+        raise WorkError(str(down)) from down
 
 
-def raised_in_worker(error: RuntimeError) -> Exception:
-    """The failure that a worker reported, taken from the traceback that Beam hands over as text.
+_WHERE = re.compile(r" \[while running .*\]$")
+_IN_TRACEBACK = re.compile(r"^transforms\.errors\.(WorkError|InvariantError): (.*)$", re.M)
 
-    Anything but this project's own failures comes back as it is: it is a defect, and its whole
-    traceback is wanted.
+
+def raised_in_worker(error: Exception) -> Exception:
+    """The failure that a worker reported, as it was raised there.
+
+    Beam adds the step's name to the message, or hands over a traceback as text. Anything but this
+    project's own failures comes back as it is: it is a defect, and its traceback is wanted.
     """
-    found = _IN_TRACEBACK.findall(str(error))
-    if not found:
+    kinds = {"WorkError": WorkError, "InvariantError": InvariantError}
+    if isinstance(error, WorkError):
+        name, message = type(error).__name__, str(error)
+    elif found := _IN_TRACEBACK.findall(str(error)):
+        name, message = found[-1]
+    else:
         return error
-    kind, message = found[-1]
-    return {"WorkError": WorkError, "InvariantError": InvariantError}[kind](message.strip())
+    return kinds.get(name, WorkError)(_WHERE.sub("", message.strip()))

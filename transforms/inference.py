@@ -42,13 +42,11 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Annotated:
-    """What the model made of one example: an annotation for each task, or why there is none."""
+class AnnotatedBatch:
+    """A batch, and for each of its examples an annotation for each task, or why there is none."""
 
-    unit: str
-    example: Example
-    annotations: tuple[Annotation, ...] = ()
-    error: RecordError | None = None
+    batch: Batch
+    answers: tuple[tuple[Annotation, ...] | RecordError, ...]
 
 
 # One engine a process: a chip belongs to one process, and a run in waves builds many pipelines
@@ -83,7 +81,7 @@ def _keep_compiled_programs() -> None:
     jax.config.update("jax_compilation_cache_dir", os.path.join(cache, "palipipe", "compiled"))
 
 
-class PaliGemmaHandler(ModelHandler[Batch, Annotated, "Annotator"]):
+class PaliGemmaHandler(ModelHandler[Batch, AnnotatedBatch, "Annotator"]):
     """Serves batches of examples; one bad row costs one row.
 
     A batch that fails is halved until the row is found that can't be annotated. When no row of
@@ -111,17 +109,14 @@ class PaliGemmaHandler(ModelHandler[Batch, Annotated, "Annotator"]):
         batch: Batch,
         model: Annotator,
         inference_args: dict[str, Any] | None = None,
-    ) -> Iterable[Annotated]:
+    ) -> Iterable[AnnotatedBatch]:
         with _lock:
             padded, compiled = model.padded_rows, model.recompilations
             answers = bisect(batch.examples, model)
             Metrics.counter(NAMESPACE, "padded_rows").inc(model.padded_rows - padded)
             Metrics.counter(NAMESPACE, "recompilations").inc(model.recompilations - compiled)
-        for example, answer in zip(batch.examples, answers, strict=True):
-            if isinstance(answer, Exception):
-                yield Annotated(batch.unit, example, error=_described(answer))
-            else:
-                yield Annotated(batch.unit, example, tuple(answer))
+        described = (_described(a) if isinstance(a, Exception) else tuple(a) for a in answers)
+        return [AnnotatedBatch(batch, tuple(described))]
 
 
 Answer = Sequence["Annotation"] | Exception
@@ -135,6 +130,11 @@ def bisect(examples: Sequence[Example], model: Annotator) -> list[Answer]:
             not the pictures; they are not given up for it.
     """
     answers = _halve(examples, model)
+    if len(answers) != len(examples):
+        raise WorkError(
+            f"the model gave {len(answers)} answers for {len(examples)} pictures; their unit is "
+            "not committed. This is a defect of palipipe: report it"
+        )
     engine = [a for a in answers if isinstance(a, Exception) and not _is_of_the_row(a)]
     if len(examples) > 1 and len(engine) == len(examples):
         raise WorkError(

@@ -16,13 +16,16 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
-from transforms.errors import UnitError
-from transforms.inference import NAMESPACE, Annotated, Batch
+from filters.blocklist import BlocklistHit
+from filters.config import ScreeningConfig
+from transforms.errors import UnitError, failing_work
+from transforms.inference import NAMESPACE, AnnotatedBatch, Batch
 from transforms.ledger import Commit, Ledger, UnitEnd, UnitFailure
+from transforms.output import screened_rows
 from transforms.prepare import Example, PreparationSpec
 from transforms.progress import advance
 from transforms.readers import ReaderOptions, read
-from transforms.row import Outcome, annotation_values, failed_row, row
+from transforms.screens import screening_of
 from transforms.threads import ahead
 from transforms.unit import Unit
 
@@ -79,6 +82,11 @@ class PrepareUnit(beam.DoFn):
         except UnitError as error:
             yield beam.pvalue.TaggedOutput(ROWS, (name, UnitFailure.of(unit, error)))
             return
+        except BlocklistHit as hit:
+            Metrics.counter(NAMESPACE, "blocklist_hits").inc()
+            halted = UnitFailure(unit, "halted by the operator's blocklist", str(hit))
+            yield beam.pvalue.TaggedOutput(ROWS, (name, halted))
+            return
         if waiting:
             yield Batch(name, tuple(waiting))
         yield beam.pvalue.TaggedOutput(ROWS, (name, UnitEnd(unit, records)))
@@ -87,29 +95,31 @@ class PrepareUnit(beam.DoFn):
         records = read(unit, self._reader)
         prepared = self._preparation.run(records, self._executor)
         # Two batches: one that the model takes next, one being made.
-        return ahead(prepared, 2 * self._batch_size)
+        with failing_work():
+            yield from ahead(prepared, 2 * self._batch_size)
 
     def _row(self, name: str, values: dict[str, Any]) -> beam.pvalue.TaggedOutput:
         advance(self._meter, 1, (values["image"] or {}).get("bytes") or 0)
         return beam.pvalue.TaggedOutput(ROWS, (name, values))
 
 
-class AnnotatedRow(beam.DoFn):
-    """The row of an annotated example, under its unit's name."""
+class AnnotatedRows(beam.DoFn):
+    """The rows of an annotated batch, what the model wrote being screened, under their unit."""
 
-    def __init__(self, meter: str | None = None):
+    def __init__(self, screening: ScreeningConfig, meter: str | None = None):
+        self._config = screening
         self._meter = meter
 
-    def process(self, annotated: Annotated) -> Iterator[tuple[str, Entry]]:
-        example = annotated.example
-        advance(self._meter, 1, example.image["bytes"])
-        shared = {"image": example.image, "decisions": example.decisions}
-        if annotated.error is not None:
-            yield annotated.unit, failed_row(example.record, annotated.error, **shared)
-            return
-        annotations = [annotation_values(each) for each in annotated.annotations]
-        kept = row(example.record, Outcome.KEPT, annotations=annotations, **shared)
-        yield annotated.unit, kept
+    def setup(self) -> None:
+        self._filters = screening_of(self._config).output
+
+    def process(self, annotated: AnnotatedBatch) -> Iterator[tuple[str, Entry]]:
+        batch = annotated.batch
+        with failing_work():
+            rows = screened_rows(batch.examples, annotated.answers, self._filters)
+        for example, values in zip(batch.examples, rows, strict=True):
+            advance(self._meter, 1, example.image["bytes"])
+            yield batch.unit, values
 
 
 class CommitUnit(beam.DoFn):

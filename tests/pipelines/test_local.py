@@ -82,6 +82,11 @@ def test_a_failure_in_a_worker_comes_back_as_what_it_was():
     assert str(error) == "a.tar: rows differ; [why]"
 
 
+def test_the_steps_name_is_no_part_of_a_failures_message():
+    error = raised_in_worker(WorkError("disk full [while running 'CommittedUnits']"))
+    assert str(error) == "disk full"
+
+
 def test_a_defect_in_a_worker_keeps_its_traceback():
     error = RuntimeError("Traceback …\nKeyError: 'x' [while running 'Step']")
     assert raised_in_worker(error) is error

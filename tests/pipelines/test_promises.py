@@ -9,8 +9,7 @@ from runs import annotate_here, commits, rows
 from model.annotator import Annotator
 from model.engine import Engine
 from transforms import inference, steps
-from transforms.inference import Annotated
-from transforms.steps import CommitUnit
+from transforms.steps import AnnotatedRows, CommitUnit
 
 
 @pytest.fixture
@@ -33,39 +32,47 @@ def test_a_reader_that_skips_a_record_fails_the_run(corpus, tmp_path, monkeypatc
 def test_a_model_that_gives_no_answer_for_a_row_fails_the_run(
     corpus, tmp_path, monkeypatch, capsys
 ):
-    whole = inference.PaliGemmaHandler.run_inference
+    whole = Annotator.annotate
 
-    def short(self, batch, model, inference_args=None):
-        return list(whole(self, batch, model, inference_args))[:-1]
+    def short(self, pixels, prompts, sizes):
+        return whole(self, pixels, prompts, sizes)[:-1]
 
-    monkeypatch.setattr(inference.PaliGemmaHandler, "run_inference", short)
+    monkeypatch.setattr(Annotator, "annotate", short)
     assert annotate_here(corpus, tmp_path / "out") == 1
-    said = capsys.readouterr().err
-    assert "3 records were read, but there are 2 rows" in said
+    assert "2 answers for 3 pictures" in capsys.readouterr().err
+    assert commits(tmp_path / "out") == []
+
+
+def test_a_batch_that_gets_lost_fails_the_run(corpus, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(
+        inference.PaliGemmaHandler, "run_inference", lambda self, batch, model, args=None: []
+    )
+    assert annotate_here(corpus, tmp_path / "out") == 1
+    assert "3 records were read, but there are 0 rows" in capsys.readouterr().err
     assert commits(tmp_path / "out") == []
 
 
 def test_a_row_that_comes_twice_fails_the_run(corpus, tmp_path, monkeypatch, capsys):
-    whole = steps.AnnotatedRow.process
+    whole = AnnotatedRows.process
 
-    def twice(self, annotated: Annotated):
+    def twice(self, annotated):
         yield from whole(self, annotated)
         yield from whole(self, annotated)
 
-    monkeypatch.setattr(steps.AnnotatedRow, "process", twice)
+    monkeypatch.setattr(AnnotatedRows, "process", twice)
     assert annotate_here(corpus, tmp_path / "out") == 1
     assert "3 records were read, but there are 6 rows" in capsys.readouterr().err
     assert commits(tmp_path / "out") == []
 
 
 def test_an_id_that_stands_twice_fails_the_run(corpus, tmp_path, monkeypatch, capsys):
-    whole = steps.AnnotatedRow.process
+    whole = AnnotatedRows.process
 
-    def same(self, annotated: Annotated):
+    def same(self, annotated):
         for name, row in whole(self, annotated):
             yield name, {**row, "id": "0" * 32}
 
-    monkeypatch.setattr(steps.AnnotatedRow, "process", same)
+    monkeypatch.setattr(AnnotatedRows, "process", same)
     assert annotate_here(corpus, tmp_path / "out") == 1
     assert "stands in two rows" in capsys.readouterr().err
 
