@@ -68,10 +68,15 @@ class LanguageScorer:
 
     @property
     def version(self) -> str:
-        return version("py3langid")
+        return _version()
 
     def score(self, items: Sequence[Item]) -> list[Scores]:
         return [_language(item.text) for item in items]
+
+
+@cache
+def _version() -> str:
+    return version("py3langid")
 
 
 def _language(text: str | None) -> Scores:

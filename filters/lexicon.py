@@ -78,6 +78,12 @@ class Table:
         else:
             self._words[term].append(tag)
 
+    def words(self, tier: str) -> frozenset[str]:
+        """The terms of a tier that are one word."""
+        return frozenset(
+            word for word, tags in self._words.items() if any(tag.tier == tier for tag in tags)
+        )
+
     def hits(self, words: Sequence[str]) -> Iterator[Hit]:
         """Every term found among `words`, in their order."""
         for position, word in enumerate(words):
@@ -147,6 +153,10 @@ class Lexicon:
     def covers(self, language: str) -> bool:
         """Whether a text in `language` without hits has been looked at properly."""
         return language == UNDETERMINED or language in self.languages
+
+    def words(self, language: str, tier: str) -> frozenset[str]:
+        """The single words of a tier that is bound to its language."""
+        return self._bound[language].words(tier)
 
     def find(self, text: str, language: str) -> list[list[Hit]]:
         """The hits of every reading of `text`; in all but the literal one, only terms that decide.

@@ -98,7 +98,8 @@ def readings(folded: str) -> list[list[str]]:
         return [literal]
     tokens = _leet_words(folded) if leet else literal
     found = [literal]
-    for table, shorten in ((_LEET_AS_I, _shortest), (_LEET_AS_L, _doubled)):
+    ways = ((_LEET_AS_I, _shortest), (_LEET_AS_L, _double_consonants), (_LEET_AS_I, _doubled))
+    for table, shorten in ways:
         reading = [shorten(_letters(token, table)) for token in tokens]
         if reading not in found:
             found.append(reading)
@@ -117,16 +118,17 @@ def _letters(token: str, table: dict[int, str]) -> str:
 
 def _shortest(word: str) -> str:
     """fuuuuck, shiit: every run of three once, doubled a, i, u once."""
-    if not _STRETCHED.search(word):
-        return word
     return _DOUBLE_VOWEL.sub(r"\1", _RUN_OF_THREE.sub(r"\1", word))
 
 
+def _double_consonants(word: str) -> str:
+    """asssshooole: a run of three or more stands for two consonants, and for one vowel."""
+    return _doubled(_VOWEL_RUN.sub(r"\1", word))
+
+
 def _doubled(word: str) -> str:
-    """asssshole: a run of three or more consonants stands for two."""
-    if not _STRETCHED.search(word):
-        return word
-    return _RUN_OF_THREE.sub(r"\1\1", _VOWEL_RUN.sub(r"\1", word))
+    """boooobs: every run of three or more stands for two."""
+    return _RUN_OF_THREE.sub(r"\1\1", word)
 
 
 def without_accents(word: str) -> str:

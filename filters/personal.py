@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from typing import NamedTuple
 
@@ -118,7 +119,7 @@ class PersonalInformationScorer:
 
     @property
     def version(self) -> str:
-        return f"1-stdnum-{version('python-stdnum')}-phonenumbers-{version('phonenumbers')}"
+        return _version()
 
     def score(self, items: Sequence[Item]) -> list[Scores]:
         return [self._one(item) for item in items]
@@ -132,6 +133,11 @@ class PersonalInformationScorer:
         kinds = Counter(one.kind for one in _find(text, language) if one.kind in self.info_types)
         counts = {kind: float(count) for kind, count in sorted(kinds.items())}
         return Scores({FINDINGS: float(kinds.total()), **counts}, tuple(sorted(kinds)))
+
+
+@cache
+def _version() -> str:
+    return f"1-stdnum-{version('python-stdnum')}-phonenumbers-{version('phonenumbers')}"
 
 
 def personal_information_filter(

@@ -62,9 +62,7 @@ _CARD_ISSUERS = re.compile(
 
 def _card(text: str) -> bool:
     digits = re.sub(r"\D", "", text)
-    # 0000 and the like have a good checksum, and are what people write instead of a number.
-    varied = len(set(digits)) > 2
-    return varied and bool(_CARD_ISSUERS.fullmatch(digits)) and _stdnum("luhn")(digits)
+    return bool(_CARD_ISSUERS.fullmatch(digits)) and _stdnum("luhn")(digits)
 
 
 # HM Revenue and Customs, National Insurance Manual NIM39110: the prefixes never allocated.

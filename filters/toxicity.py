@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -16,6 +17,12 @@ from filters.toxicity_model import LABELS, ToxicityModel, toxicity_model
 
 # Tiers whose terms speak of or to someone; what is only explicit is for the unsafe-text filter.
 TIERS = ("vulgar", "slur", "insult", "threat", "hate")
+
+
+# Who writes to somebody says "you"; a caption describes. So in a caption the words with an innocent
+# meaning (the ass in the stable, the calf sucking milk) are kept from the network, which knows them
+# from insults alone.
+ADDRESSED = frozenset({"you", "your", "yours", "yourself", "u", "ur", "youre", "ya"})
 
 
 def terms(tier: str) -> str:
@@ -45,6 +52,10 @@ class ToxicityScorer:
     def version(self) -> str:
         return f"1-{self.model.digest}-{self.lists.digest}"
 
+    @cached_property
+    def _homonyms(self) -> frozenset[str]:
+        return self.lists.words("en", "homonym")
+
     def score(self, items: Sequence[Item]) -> list[Scores]:
         languages = [language_of(item) for item in items]
         read = {
@@ -71,8 +82,10 @@ class ToxicityScorer:
         unknown = [sum(word not in vocabulary for word in way) for way in ways]
         if language == UNDETERMINED and min(unknown):
             return None
-        # The literal reading goes with its apostrophes, which the vocabulary has.
         best = unknown.index(min(unknown))
+        if ADDRESSED.isdisjoint(ways[best]):
+            return " ".join(word for word in ways[best] if word not in self._homonyms)
+        # The literal reading goes with its apostrophes, which the vocabulary has.
         return " ".join(ways[best]) if best else folded
 
     def _one(self, item: Item, language: str, probabilities: np.ndarray | None) -> Scores:

@@ -47,7 +47,8 @@ UNSPACED = {"ja", "zh", "th"}
 # Korean particles are written onto the word.
 PREFIXED = {"ko"}
 # Tiers that mean something only beside others, and so only in a text of their language.
-ROLE_TIERS = {"ambiguous", "context", "nude", "sexual", "minor", "protect", "art", "mild", "listed"}
+_ROLES = "ambiguous context homonym nude sexual minor protect art mild listed"
+ROLE_TIERS = set(_ROLES.split())
 
 CUSS_LANGUAGES = {
     "index.js": "en",
