@@ -50,7 +50,7 @@ def adapted_project(
     summed = "".join(axis for axis in theirs if axis in ours and axis not in output)
     kept = "".join(axis for axis in ours if axis not in summed)
     rest = "".join(axis for axis in theirs if axis not in summed)
-    pair = module.get_variable(LOW_RANK, name)
+    pair: dict[str, jax.Array] = module.get_variable(LOW_RANK, name)
     narrow = project(f"{ours},{summed}r->{kept}r", x, pair["a"])
     return y + project(f"{kept}r,r{rest}->{output}", narrow, pair["b"])
 

@@ -27,16 +27,19 @@ class PaliGemma(nn.Module):
     frames), T text tokens, P = N + T, D width, V vocabulary.
 
     dtype: of the computation; weights are cast to it where they are used.
-    cache_dtype: of the cache where it isn't that: uint16 keeps it as bits (see model.bits).
+    remat: a layer's insides are computed again for its gradient, instead of being kept.
+    cache_dtype: of the cache where it isn't dtype: uint16 keeps it as bits (see model.bits).
     """
 
     config: PaliGemmaConfig
     dtype: DTypeLike = jnp.float32
+    remat: bool = False
     cache_dtype: DTypeLike | None = None
 
     def setup(self):
-        self.img = SigLIP(self.config.vision, self.config.language.width, self.dtype)
-        self.llm = Gemma(self.config.language, self.dtype)
+        width = self.config.language.width
+        self.img = SigLIP(self.config.vision, width, self.dtype, self.remat)
+        self.llm = Gemma(self.config.language, self.dtype, self.remat)
 
     def encode(self, images: jax.Array) -> jax.Array:
         """Pictures or clips to image tokens: uint8[B, S, S, 3] or [B, F, S, S, 3] -> [B, N, D].
