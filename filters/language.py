@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.metadata import version
 
 from filters.contract import Answer, Filter, Item, Scores, Subject, Verdict
@@ -40,6 +40,8 @@ def _identifier():
     return identifier
 
 
+# The filters of one batch ask about the same texts one after another.
+@lru_cache(maxsize=1024)
 def identify(text: str) -> tuple[str, float]:
     """The language's primary subtag and its probability; ``und`` where that is a guess.
 

@@ -85,8 +85,9 @@ class Table:
         )
 
     def hits(self, words: Sequence[str]) -> Iterator[Hit]:
-        """Every term found among `words`, in their order."""
+        """Every term found among `words`."""
         for position, word in enumerate(words):
+            # The three look-ups are all that happens to nearly every word.
             for tag in self._words.get(word, ()):
                 yield Hit(position, tag)
             for rest, tag in self._phrases.get(word, ()):
@@ -95,10 +96,15 @@ class Table:
             for prefix, tag in self._prefixes.get(word[:_PREFIX_KEY], ()):
                 if word.startswith(prefix):
                     yield Hit(position, tag)
-            for part, tag in self._ascii_parts:
-                if part in word:
-                    yield Hit(position, tag)
-            if self._parts and not word.isascii():
+        yield from self._parts_in(words)
+
+    def _parts_in(self, words: Sequence[str]) -> Iterator[Hit]:
+        joined = " ".join(words)
+        for part, tag in self._ascii_parts:
+            if part in joined:
+                yield from (Hit(at, tag) for at, word in enumerate(words) if part in word)
+        if self._parts and not joined.isascii():
+            for position, word in enumerate(words):
                 yield from (Hit(position, tag) for tag in self._inside(word))
 
     def _inside(self, word: str) -> Iterator[Tag]:

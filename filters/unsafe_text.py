@@ -64,7 +64,7 @@ class UnsafeTextScorer:
         if explicit_in_context(literal):
             counts["explicit"] += 1
             labels.add("own:en:explicit")
-        if sexual_about_minor(words(fold(item.text)), literal):
+        if sexual_about_minor(item.text, literal):
             counts["csai"] += 1
             labels.add(f"own:{language}:csai")
         if not labels and not self.lists.covers(language):
@@ -92,22 +92,21 @@ def explicit_in_context(hits: Sequence[Hit]) -> bool:
     return bool(ambiguous) and bool(_positions(hits, "context") - ambiguous)
 
 
-def sexual_about_minor(text: Sequence[str], hits: Sequence[Hit]) -> bool:
+def sexual_about_minor(text: str, hits: Sequence[Hit]) -> bool:
     """A word for a child, or an age under 18, near a sexual word.
+
+    hits: those of the text's literal reading.
 
     Nudity counts when it is nearer, and not in the description of a work of art. Words of
     protection (education, prevention, law) anywhere in the text clear it: the rule is conservative
     and misses much.
     """
-    if _positions(hits, "protect"):
+    sexual = _positions(hits, "sexual") | _positions(hits, "explicit")
+    nude = set() if _positions(hits, "art") else _positions(hits, "nude")
+    if not (sexual or nude) or _positions(hits, "protect"):
         return False
-    minors = _positions(hits, "minor") | _young_ages(text)
-    if not minors:
-        return False
-    if _near(minors, _positions(hits, "sexual") | _positions(hits, "explicit"), SEXUAL_NEAR_MINOR):
-        return True
-    nude = _near(minors, _positions(hits, "nude"), NUDE_NEAR_MINOR)
-    return nude and not _positions(hits, "art")
+    minors = _positions(hits, "minor") | _young_ages(words(fold(text)))
+    return _near(minors, sexual, SEXUAL_NEAR_MINOR) or _near(minors, nude, NUDE_NEAR_MINOR)
 
 
 def _positions(hits: Iterable[Hit], tier: str) -> set[int]:
@@ -125,6 +124,5 @@ def _young_ages(text: Sequence[str]) -> set[int]:
     }
 
 
-def _near(some: Iterable[int], others: Iterable[int], distance: int) -> bool:
-    other_positions = list(others)
-    return any(0 < abs(one - other) <= distance for one in some for other in other_positions)
+def _near(some: set[int], others: set[int], distance: int) -> bool:
+    return any(0 < abs(one - other) <= distance for one in some for other in others)
