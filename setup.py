@@ -26,7 +26,7 @@ setup(
     ),
     package_data={
         "model.tiny": ["*.model", "*.npz"],
-        "filters": ["data/*.tsv", "data/*.npz", "data/LICENSES/*"],
+        "filters": ["data/*.tsv", "data/*.npz", "data/LICENSES/*", "presets/*.yaml"],
     },
     install_requires=requirements("base"),
     entry_points={"console_scripts": ["palipipe=pipelines.main:main"]},

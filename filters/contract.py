@@ -83,7 +83,7 @@ class Decision:
     scores: Mapping[str, float] = field(default_factory=dict)
 
 
-class BackendDown(RuntimeError):
+class BackendDown(RuntimeError):  # noqa: N818 (it reads as what happened)
     """What a filter depends on can't be used, and the run has to stop.
 
     The one exception that leaves a filter. Its message names the backend and the remedy, and

@@ -8,9 +8,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from pipelines import options as annotate_options
 from pipelines.cli import EXIT_FAILED, EXIT_INTERRUPTED, exit_code
+
+if TYPE_CHECKING:
+    from pipelines.plan import Plan
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,7 +59,7 @@ def annotate(options: argparse.Namespace, beam_options: Sequence[str] = ()) -> i
     return EXIT_FAILED if trouble else 0
 
 
-def _run(plan, options: argparse.Namespace, beam_options: Sequence[str]) -> None:
+def _run(plan: Plan, options: argparse.Namespace, beam_options: Sequence[str]) -> None:
     from pipelines.job import committed_units
     from pipelines.plan import with_meter
 

@@ -7,7 +7,7 @@ import difflib
 import importlib.metadata
 import sys
 from collections.abc import Callable, Iterable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 EXIT_FAILED = 1
 EXIT_MISTAKE = 2
@@ -25,7 +25,7 @@ def suggestion(word: str, known: Iterable[str]) -> str:
 class Parser(argparse.ArgumentParser):
     """An argument parser that refuses what it doesn't know and names the nearest option."""
 
-    def __init__(self, command: str, **rest):
+    def __init__(self, command: str, **rest: Any):
         super().__init__(
             prog=f"palipipe {command}",
             allow_abbrev=False,

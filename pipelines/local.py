@@ -46,13 +46,13 @@ def run_in_waves(
     try:
         with reporter.watching(meter, sum(unit.size for unit in units)):
             for wave in waves(units):
-                _run(wave, lambda pipeline, wave=wave: build(pipeline, wave, name))
+                _run(lambda pipeline: build(pipeline, wave, name))  # noqa: B023 (run at once)
                 reporter.wave_done(sum(unit.size for unit in wave))
     finally:
         progress.unregister(name)
 
 
-def _run(wave: Sequence[Unit], build: Callable[[beam.Pipeline], Any]) -> None:
+def _run(build: Callable[[beam.Pipeline], Any]) -> None:
     # Without this, options would be read from the command line of whoever imported us.
     options = PipelineOptions(flags=[], save_main_session=False)
     try:

@@ -228,7 +228,7 @@ def _check_beam_options(it: Parser, unknown: Sequence[str]) -> None:
     beam_parser = argparse.ArgumentParser(add_help=False, conflict_handler="resolve")
     for group in PipelineOptions.__subclasses__():
         if "_add_argparse_args" in vars(group):
-            group._add_argparse_args(beam_parser)
+            group._add_argparse_args(beam_parser)  # type: ignore[arg-type]
     known = {name for action in beam_parser._actions for name in action.option_strings}
     for word in unknown:
         if word.split("=")[0] not in known:

@@ -6,7 +6,7 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TextIO
 
 from tqdm import tqdm
@@ -40,10 +40,13 @@ class Reporter:
         self._meter, self._total = meter, max(total, 1)
         self._began = time.monotonic()
         finished = threading.Event()
-        show = {"bar": self._bar, "lines": self._lines, "none": finished.wait}[self._style]
-        arguments = () if self._style == "none" else (finished,)
+        show: Callable[[threading.Event], object] = {
+            "bar": self._bar,
+            "lines": self._lines,
+            "none": self._nothing,
+        }[self._style]
         thread = threading.Thread(
-            target=show, args=arguments, name="palipipe-progress", daemon=True
+            target=show, args=(finished,), name="palipipe-progress", daemon=True
         )
         thread.start()
         try:
@@ -79,6 +82,9 @@ class Reporter:
                 bar.set_postfix_str(self.text(), refresh=True)
                 if ended:
                     return
+
+    def _nothing(self, finished: threading.Event) -> None:
+        finished.wait()
 
     def _lines(self, finished: threading.Event) -> None:
         while not finished.wait(LINE_SECONDS):

@@ -19,8 +19,8 @@ def plan_text(plan: Plan) -> str:
     """What a run is about to do, in a few lines."""
     job, model = plan.job, plan.model
     size = sum(unit.size for unit in plan.pending)
-    known = [unit.records for unit in plan.pending]
-    images = f", {sum(known):,} images" if all(n is not None for n in known) else ""
+    known = [unit.records for unit in plan.pending if unit.records is not None]
+    images = f", {sum(known):,} images" if len(known) == len(plan.pending) else ""
     lines = [
         f"model   {model.name}, {model.parameters:,} parameters, {model.image_size} px, "
         f"{job.annotator.dtype}, weights {model.weights_sha256[:12]}",

@@ -156,7 +156,7 @@ class Ledger:
         pq.write_table(table(ordered, metadata), buffer, compression="zstd")
         view = buffer.getbuffer()
         path = storage.join(self.output, data)
-        storage.write_atomically(path, self.output, lambda file: file.write(view) and None)
+        storage.write_atomically(path, self.output, lambda file: file.write(view))
         commit = Commit(
             unit=unit,
             data=data,

@@ -96,7 +96,7 @@ def naming_the_remedy(path: str) -> Iterator[None]:
         ) from error
 
 
-def write_atomically(path: str, root: str, write: Callable[[BinaryIO], None]) -> None:
+def write_atomically(path: str, root: str, write: Callable[[BinaryIO], object]) -> None:
     """Write a file that appears whole under its name, or not at all.
 
     The bytes go to a temporary file below `root` (the output folder), which is then renamed: a
@@ -113,7 +113,7 @@ def write_atomically(path: str, root: str, write: Callable[[BinaryIO], None]) ->
             _write_remote(path, temporary, write)
 
 
-def _write_local(path: str, temporary: str, write: Callable[[BinaryIO], None]) -> None:
+def _write_local(path: str, temporary: str, write: Callable[[BinaryIO], object]) -> None:
     os.makedirs(os.path.dirname(temporary), exist_ok=True)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     try:
@@ -138,7 +138,7 @@ def _sync_folder(folder: str) -> None:
         os.close(descriptor)
 
 
-def _write_remote(path: str, temporary: str, write: Callable[[BinaryIO], None]) -> None:
+def _write_remote(path: str, temporary: str, write: Callable[[BinaryIO], object]) -> None:
     try:
         with FileSystems.create(temporary, compression_type=CompressionTypes.UNCOMPRESSED) as file:
             write(file)
@@ -152,7 +152,7 @@ def _write_remote(path: str, temporary: str, write: Callable[[BinaryIO], None]) 
 def write_json(path: str, root: str, values: Any) -> None:
     """Write JSON atomically, readable by people."""
     data = (json.dumps(values, indent=1, ensure_ascii=False) + "\n").encode()
-    write_atomically(path, root, lambda file: file.write(data) and None)
+    write_atomically(path, root, lambda file: file.write(data))
 
 
 def remove_temporary(root: str, older_than: float = 3600) -> None:

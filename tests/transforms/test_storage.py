@@ -12,7 +12,7 @@ from transforms.errors import WorkError
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "data" / "file"
-    storage.write_atomically(str(path), str(tmp_path), lambda f: f.write(b"old") and None)
+    storage.write_atomically(str(path), str(tmp_path), lambda f: f.write(b"old"))
 
     def fail(file):
         file.write(b"new")
