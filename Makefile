@@ -41,12 +41,13 @@ lint: $(VENV)/test.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The tests' versions come first, so that what is tested is what users get.
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-annotate --no-header
+
 lock: | $(BIN)/uv
-	for name in base dev; do \
-		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-			--no-emit-index-url --no-emit-find-links --no-annotate --no-header \
-			requirements/$$name.in --output-file requirements/$$name.txt || exit 1; \
-	done
+	$(COMPILE) requirements/dev.in --output-file requirements/dev.txt
+	$(COMPILE) requirements/base.in --constraint requirements/dev.txt --output-file requirements/base.txt
 
 clean:
 	rm -rf $(VENV) $(DEMO) .cache build *.egg-info
