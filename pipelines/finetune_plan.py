@@ -15,6 +15,7 @@ import jax
 
 from model.annotator import TOKENIZER
 from model.checkpoint import load, open_checkpoint, read_config, weights_digest
+from model.checkpoint.hugging_face_writer import check_settings
 from model.checkpoint.tree import flatten, parameter_shapes
 from model.config import PaliGemmaConfig
 from model.config_json import read_config_json
@@ -110,6 +111,7 @@ def make_plan(options: argparse.Namespace) -> TrainingPlan:
         raise UserError(f"--output {options.output}: training writes to a local folder")
     config, stored = _start(options)
     trained(parameter_shapes(config), options.freeze)
+    check_settings(options.from_scratch or options.checkpoint, config)
     serialized = _tokenizer(options)
     tokenizer = Tokenizer.from_bytes(serialized, options.tokenizer or TOKENIZER)
     tokenizer.require_rows(config.language.vocab_size)

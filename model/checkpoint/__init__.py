@@ -8,6 +8,7 @@ it is, so that loading needs the weights' own size and a few megabytes.
 
 from model.checkpoint.digest import weights_digest
 from model.checkpoint.errors import CheckpointError
+from model.checkpoint.hugging_face_writer import save_hugging_face
 from model.checkpoint.loading import load, open_checkpoint, read_config
 from model.checkpoint.npz import save_npz
 from model.checkpoint.storage import LOCAL, Storage
@@ -19,6 +20,7 @@ __all__ = [
     "load",
     "open_checkpoint",
     "read_config",
+    "save_hugging_face",
     "save_npz",
     "weights_digest",
 ]
