@@ -78,7 +78,7 @@ def train(
 def save(path: str | Path, arrays: dict[str, np.ndarray]) -> None:
     """Writes the codec as an `.npz` in float16, which its range and threshold allow."""
     halves = {name: array.astype(np.float16) for name, array in sorted(arrays.items())}
-    np.savez_compressed(path, **halves)
+    np.savez_compressed(path, allow_pickle=False, **halves)
 
 
 def loss_of(
@@ -133,7 +133,9 @@ def _encoder_shapes() -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _with_codes_in_use(weights, masks, random, start: bool) -> dict[str, jax.Array]:
+def _with_codes_in_use(
+    weights: dict[str, jax.Array], masks: np.ndarray, random: np.random.Generator, start: bool
+) -> dict[str, jax.Array]:
     """The codebook with its unused codes moved onto vectors; all of them at the start."""
     vectors = np.asarray(jax.jit(encode_vectors)(weights, masks)).reshape(-1, 512)
     codes, size = np.array(weights[EMBEDDING]), len(weights[EMBEDDING])

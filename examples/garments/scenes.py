@@ -16,7 +16,7 @@ from PIL import Image
 from scipy import ndimage
 
 from examples.garments.backgrounds import background
-from examples.garments.fashion import SIDE, Photographs
+from examples.garments.fashion import Photographs
 from examples.garments.tags import Tag, draw_tag
 from model.boxes import Box
 
