@@ -25,6 +25,7 @@ setup(
         include=["pipelines*", "transforms*", "model*", "filters*"],
     ),
     package_data={
+        "model.small": ["*.model", "*.npz", "README.md"],
         "model.tiny": ["*.model", "*.npz"],
         "filters": ["data/*.tsv", "data/*.npz", "data/LICENSES/*", "presets/*.yaml"],
     },

@@ -20,7 +20,7 @@ CONFIG = PaliGemmaConfig(
     ),
     language=GemmaConfig(
         width=128,
-        depth=4,
+        depth=3,
         mlp_dim=256,
         num_heads=4,
         num_kv_heads=1,

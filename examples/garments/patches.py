@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from examples.garments.fashion import KINDS
-from examples.garments.scenes import COLOURS, SIZE, Garment, Scene
+from examples.garments.scenes import COLOURS, MOST_GARMENTS, SIZE, Garment, Scene
 from examples.garments.tags import CHARACTERS
 
 NOTHING = 0
@@ -26,6 +26,7 @@ _CHARACTERS = {character: number for number, character in enumerate(CHARACTERS, 
 CLASSES = {
     "kind": len(_KINDS) + 1,
     "colour": len(_COLOURS) + 1,
+    "rank": MOST_GARMENTS + 1,
     "sides": 4 * (SIZE + 1),
     "characters": HALVES * (len(_CHARACTERS) + 1),
     "outline": OUTLINE * OUTLINE,
@@ -34,8 +35,9 @@ CLASSES = {
 
 
 class Targets(NamedTuple):
-    """Of P x P patches. kind, colour: uint8[P², ], of the garment that the patch belongs to.
+    """Of P x P patches. kind, colour: uint8[P²], of the garment that the patch belongs to.
 
+    rank: uint8[P²], that garment's number from left to right, which is how answers name them.
     sides: uint8[P², 4], its box's y_min, x_min, y_max, x_max in pixels, 0 to 112; means nothing
     where kind is NOTHING. characters: uint8[P², 2], centred in the patch's left and right half.
     outline: bool[P², 49], which cells of the patch any garment covers.
@@ -43,6 +45,7 @@ class Targets(NamedTuple):
 
     kind: np.ndarray
     colour: np.ndarray
+    rank: np.ndarray
     sides: np.ndarray
     characters: np.ndarray
     outline: np.ndarray
@@ -53,21 +56,23 @@ def targets(scene: Scene, patch: int) -> Targets:
     side = SIZE // patch
     shares = np.stack([_share(garment, patch) for garment in scene.garments])
     owner, share = shares.argmax(axis=0), shares.max(axis=0)
-    numbers = np.array([_numbers(garment) for garment in scene.garments], np.uint8)[owner]
+    numbered = enumerate(scene.garments, start=1)
+    numbers = np.array([_numbers(rank, each) for rank, each in numbered], np.uint8)[owner]
     numbers[share < 0.25] = NOTHING
     return Targets(
         numbers[:, 0],
         numbers[:, 1],
-        numbers[:, 2:],
+        numbers[:, 2],
+        numbers[:, 3:],
         _characters(scene, patch, side),
         _outline(scene, patch, side),
     )
 
 
-def _numbers(garment: Garment) -> list[int]:
+def _numbers(rank: int, garment: Garment) -> list[int]:
     box = garment.box
     sides = (round(s * SIZE) for s in (box.y_min, box.x_min, box.y_max, box.x_max))
-    return [_KINDS[garment.kind], _COLOURS[garment.colour], *sides]
+    return [_KINDS[garment.kind], _COLOURS[garment.colour], rank, *sides]
 
 
 def _share(garment: Garment, patch: int) -> np.ndarray:

@@ -130,6 +130,7 @@ def _loss(model, params, images, wanted: Targets) -> tuple[jax.Array, dict[str, 
         # Most patches have no garment, which is soon learnt.
         "kind": _mean(_cross_entropy(logits["kind"], wanted.kind)) + kinds,
         "colour": _mean(_cross_entropy(logits["colour"], wanted.colour)),
+        "rank": _mean(_cross_entropy(logits["rank"], wanted.rank), garment),
         "sides": _mean(_cross_entropy(sides, wanted.sides), garment[..., None]),
         # One patch in thirty has a character.
         "characters": 5 * _mean(_cross_entropy(characters, wanted.characters)),
@@ -141,6 +142,7 @@ def _loss(model, params, images, wanted: Targets) -> tuple[jax.Array, dict[str, 
         **losses,
         "kinds right": _mean(logits["kind"].argmax(-1) == wanted.kind, garment),
         "colours right": _mean(logits["colour"].argmax(-1) == wanted.colour, garment),
+        "ranks right": _mean(logits["rank"].argmax(-1) == wanted.rank, garment),
         "pixels off": _mean(off, garment[..., None]),
         "characters right": _mean(characters.argmax(-1) == wanted.characters, there),
     }
