@@ -7,6 +7,8 @@ committed survives whatever comes after it.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import gc
 import time
 import uuid
@@ -15,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
+import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
@@ -61,8 +64,18 @@ def _run(build: Callable[[beam.Pipeline], Any]) -> None:
     except Exception as error:
         raise raised_in_worker(error) from error
     finally:
-        # Beam's graphs are cyclic; collecting them now keeps a long run's memory level.
-        gc.collect()
+        _give_back_memory()
+
+
+def _give_back_memory() -> None:
+    """Keep a long run's memory level: what a wave needed is not left lying about for the next.
+
+    Beam's graphs are cyclic, Arrow keeps freed buffers, and so does glibc.
+    """
+    gc.collect()
+    pa.default_memory_pool().release_unused()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def waves(
