@@ -59,6 +59,7 @@ def test_a_mask_cropped_and_pasted_is_the_mask():
     assert overlap(paste(crop(mask, box), box, 90, 120)[None], mask[None]) > 0.99
 
 
+@pytest.mark.slow
 def test_a_codec_learns_the_masks_it_is_trained_on_and_loads_again(tmp_path):
     masks = discs(4)
     losses: list[float] = []
