@@ -7,10 +7,10 @@ Hu et al., 2021, https://arxiv.org/abs/2106.09685. The network adds them to its 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from model.config import PaliGemmaConfig
 from model.layers import LOW_RANK
@@ -69,16 +69,20 @@ def init_adapters(config: PaliGemmaConfig, spec: LoraSpec, seed: int) -> dict[st
         "F": language.mlp_dim,
         "C": 2,
     }
-    adapters = {}
-    for number, target in enumerate(_TARGETS):
-        inputs = [size[axis] for axis in target.contracted]
-        outputs = [size[axis] for axis in target.rest]
-        key = jax.random.fold_in(jax.random.key(seed), number)
-        a = jax.random.normal(key, (language.depth, *inputs, spec.rank))
-        name = f"{LOW_RANK}/{LAYERS}{target.adapter}"
-        adapters[f"{name}/a"] = a * np.prod(inputs) ** -0.5
-        adapters[f"{name}/b"] = jnp.zeros((language.depth, spec.rank, *outputs))
-    return adapters
+
+    def init() -> dict[str, jax.Array]:
+        adapters = {}
+        for number, target in enumerate(_TARGETS):
+            inputs = [size[axis] for axis in target.contracted]
+            outputs = [size[axis] for axis in target.rest]
+            key = jax.random.fold_in(jax.random.key(seed), number)
+            a = jax.random.normal(key, (language.depth, *inputs, spec.rank))
+            name = f"{LOW_RANK}/{LAYERS}{target.adapter}"
+            adapters[f"{name}/a"] = a * prod(inputs) ** -0.5
+            adapters[f"{name}/b"] = jnp.zeros((language.depth, spec.rank, *outputs))
+        return adapters
+
+    return jax.jit(init)()
 
 
 def scaled(variables: dict[str, jax.Array], spec: LoraSpec) -> dict[str, jax.Array]:

@@ -34,9 +34,10 @@ class OptimiserSpec:
 
 
 def schedule(spec: OptimiserSpec) -> optax.Schedule:
-    """From step number to learning rate: linear from 0, then half a cosine."""
+    """From step number to learning rate: linear from near 0, then half a cosine."""
     return optax.warmup_cosine_decay_schedule(
-        init_value=0.0 if spec.warmup_steps else spec.learning_rate,
+        # Not from 0: the first batch would be computed for nothing.
+        init_value=spec.learning_rate / (spec.warmup_steps + 1),
         peak_value=spec.learning_rate,
         warmup_steps=spec.warmup_steps,
         decay_steps=spec.steps,

@@ -70,14 +70,16 @@ class Trainer:
         self.mesh = Mesh(np.array(jax.devices()), (DATA,))
         self._everywhere = NamedSharding(self.mesh, PartitionSpec())
         names = [] if spec.lora else trained(params, spec.freeze)
-        moved = {f"{PARAMS}{name}": jnp.asarray(params[name], jnp.float32) for name in names}
+        moved = {f"{PARAMS}{name}": params[name].astype(np.float32) for name in names}
         if spec.lora:
             moved = init_adapters(config, spec.lora, spec.seed)
         rest = {f"{PARAMS}{name}": params[name] for name in params if name not in set(names)}
         self._frozen: dict[str, jax.Array] = jax.device_put(rest, self._everywhere)
         transformation = optimiser(spec.optimiser)
-        state = TrainState(moved, transformation.init(moved), jnp.zeros((), jnp.int32))
-        self.state: TrainState = jax.device_put(state, self._everywhere)
+        moved = jax.device_put(moved, self._everywhere)
+        moments = jax.jit(transformation.init, out_shardings=self._everywhere)(moved)
+        step = jax.device_put(np.int32(0), self._everywhere)
+        self.state = TrainState(moved, moments, step)
         model = PaliGemma(config, jnp.dtype(spec.dtype), remat=spec.remat)
         loss = partial(_loss, model, spec)
         self._step = jax.jit(partial(_step, loss, transformation), donate_argnums=0)
