@@ -73,8 +73,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         (pieces, small.TOKENIZER),
         (options.work / "whole" / "model.npz", small.CHECKPOINT),
     ):
-        shutil.copyfile(made, carried)
-        print(f"wrote {carried}")
+        shutil.copyfile(made, options.output / carried.name)
+        print(f"wrote {options.output / carried.name}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -82,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("work", type=Path, metavar="WORK")
+    parser.add_argument("--output", type=Path, default=small.FOLDER, help="where the files go")
     parser.add_argument("--dataset", type=Path, default=DEBIAN_FOLDER)
     parser.add_argument("--codec-steps", type=int, default=6000)
     parser.add_argument("--pretrain-scenes", type=int, default=60_000)
@@ -91,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, default=40_000)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--learning-rate", type=float, default=5e-4)
+    parser.add_argument("--save-every", type=int, default=500, help="steps of finetune")
     parser.add_argument("--continue-from", type=Path, metavar="NPZ")
     return parser
 
@@ -133,7 +135,7 @@ def _finetune_options(options, learned: Path, checked: Path, pieces: Path) -> tu
         *("--tokenizer", pieces, "--batch-size", options.batch_size, "--buckets", 3),
         *("--max-tokens", 64, "--beta2", 0.99, "--weigh", "token"),
         *("--prepared", options.work / "prepared", "--export-dtype", "bfloat16"),
-        *("--save-every", 200, "--evaluate-every", 200),
+        *("--save-every", options.save_every, "--evaluate-every", options.save_every),
     )
 
 
