@@ -146,7 +146,8 @@ def _check(name: str, files: list[Listed], options: ReaderOptions) -> None:
     given = ("image_field", "key_field", *_TEXT)
     for field in given:
         if getattr(options, field) is not None and field not in _FORMATS[name].fields:
-            raise UserError(f"{field} has no meaning for the format {name}; leave it out")
+            option = "--" + field.replace("_", "-")
+            raise UserError(f"{option} has no meaning for the format {name}; leave it out")
     check = _FORMATS[name].check
     if check is None:
         return

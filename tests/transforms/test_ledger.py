@@ -7,9 +7,10 @@ import pathlib
 import pyarrow.parquet as pq
 import pytest
 
+from transforms.commit import UnitEnd, UnitFailure, check
 from transforms.configuration import Configuration
 from transforms.errors import InvariantError
-from transforms.ledger import Ledger, UnitEnd, UnitFailure, check
+from transforms.ledger import Ledger
 from transforms.record import Record, RecordError, Source, record_id
 from transforms.row import SCHEMA, Outcome, failed_row, row
 from transforms.unit import Unit

@@ -220,7 +220,8 @@ def test_an_input_that_is_none_is_the_users_error(patterns, format, message):
     [("webdataset", "key_field"), ("files", "key_field"), ("files", "image_field")],
 )
 def test_an_option_that_a_format_does_not_know_is_the_users_error(corpus, format, field):
-    with pytest.raises(UserError, match=f"{field} has no meaning for the format {format}"):
+    option = "--" + field.replace("_", "-")
+    with pytest.raises(UserError, match=f"{option} has no meaning for the format {format}"):
         plan([corpus[format]], options=ReaderOptions(**{field: "x"}))
 
 

@@ -272,7 +272,7 @@ def test_a_shard_gone_after_planning_is_an_error_of_the_unit(tmp_path):
 
 def test_a_first_shard_without_images_is_the_users_error(tmp_path):
     path = write_tar(tmp_path / "a.tar", member("a.bin", b"x"), member("a.txt", b"t"))
-    with pytest.raises(UserError, match=r"\.bin, \.txt.*image_field"):
+    with pytest.raises(UserError, match=r"\.bin, \.txt.*--image-field"):
         plan([str(path)])
     assert plan([str(path)], options=ReaderOptions(image_field="bin"))
 

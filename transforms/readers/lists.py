@@ -73,7 +73,7 @@ def check(uri: str, options: ReaderOptions) -> None:
     if missing:
         raise UserError(
             f"{uri}: no column {', '.join(missing)}; it has {', '.join(sorted(there))}. "
-            "Name the images' with image_field"
+            "Name the images' with --image-field"
         )
 
 

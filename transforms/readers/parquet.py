@@ -127,7 +127,7 @@ def _image_column(uri: str, schema: pa.Schema, options: ReaderOptions) -> str:
     if len(images) == 1:
         return str(images[0])
     problem = "several columns of bytes" if images else "no column of bytes"
-    raise UserError(f"{uri}: {problem} among {there}. Name the image's with image_field")
+    raise UserError(f"{uri}: {problem} among {there}. Name the image's with --image-field")
 
 
 def _holds_images(kind: pa.DataType) -> bool:

@@ -127,7 +127,7 @@ def check(uri: str, options: ReaderOptions) -> None:
     if missing:
         raise UserError(
             f"{uri}: no feature {', '.join(missing)} in its first records, which have "
-            f"{', '.join(sorted(there))}. Name the image's with image_field"
+            f"{', '.join(sorted(there))}. Name the image's with --image-field"
         )
 
 

@@ -42,7 +42,7 @@ def check(uri: str, options: ReaderOptions) -> None:
         wanted = f".{options.image_field}" if options.image_field else "picture"
         raise UserError(
             f"{uri}: no {wanted} among the members of its first records, which are {there}. "
-            "Name the image's with image_field"
+            "Name the image's with --image-field"
         )
 
 
