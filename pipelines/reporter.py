@@ -15,7 +15,7 @@ from transforms.progress import Meter
 
 BAR_SECONDS = 0.2
 LINE_SECONDS = 10.0
-BAR = "{percentage:3.0f} % |{bar}| {postfix}"
+BAR = "{percentage:3.0f} % |{bar}| {desc}"
 
 
 class Reporter:
@@ -79,7 +79,7 @@ class Reporter:
             while True:
                 ended = finished.wait(BAR_SECONDS)
                 bar.n = round(self.share() * self._total)
-                bar.set_postfix_str(self.text(), refresh=True)
+                bar.set_description_str(self.text(), refresh=True)
                 if ended:
                     return
 
