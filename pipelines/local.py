@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import signal
+import threading
 import time
 import uuid
 from collections import deque
@@ -59,12 +61,35 @@ def _run(build: Callable[[beam.Pipeline], Any]) -> None:
     # Without this, options would be read from the command line of whoever imported us.
     options = PipelineOptions(flags=[], save_main_session=False)
     try:
-        with beam.Pipeline(runner=FnApiRunner(), options=options) as pipeline:
+        with _minding_ctrl_c(), beam.Pipeline(runner=FnApiRunner(), options=options) as pipeline:
             build(pipeline)
     except Exception as error:
         raise raised_in_worker(error) from error
     finally:
         _give_back_memory()
+
+
+@contextlib.contextmanager
+def _minding_ctrl_c() -> Iterator[None]:
+    """Raise KeyboardInterrupt for Ctrl-C also where Beam makes a RuntimeError of it, in a step."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals reach the main thread alone
+        return
+    pressed = threading.Event()
+
+    def interrupt(*_: object) -> None:
+        pressed.set()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    except Exception as error:
+        if pressed.is_set():
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _give_back_memory() -> None:

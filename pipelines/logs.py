@@ -12,7 +12,8 @@ _NOISE = ("Resource module is not available",)
 
 def _is_news(record: logging.LogRecord) -> bool:
     """Not noise, and not a failure that the command itself is going to word."""
-    foreseen = record.exc_info is not None and isinstance(record.exc_info[1], WorkError)
+    raised = record.exc_info[1] if record.exc_info else None
+    foreseen = isinstance(raised, WorkError | KeyboardInterrupt)
     return not foreseen and not record.getMessage().startswith(_NOISE)
 
 
