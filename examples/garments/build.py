@@ -59,15 +59,17 @@ def main(argv: Sequence[str] | None = None) -> None:
             corpus(Studio(load(options.dataset, "test")), encoder, _CHECK_SEED, _CHECKED_SCENES),
         ),
     )
-    common = _finetune_options(options, learned, checked, pieces)
+    common = _finetune_options(options, checked, pieces)
     if not options.continue_from:
         frozen = options.work / "frozen-tower"
         # Gradients of a decoder that knows nothing would undo what the tower has learnt.
         stage = ("--freeze", "img/*", "--steps", options.decoder_steps, "--learning-rate", 2e-3)
-        _finetune(frozen, start, *stage, *common)
+        # Masks are most of all tokens and the hardest to learn; boxes and words come first.
+        short = _once(learned / "no-masks.jsonl", lambda path: _without_masks(learned, path))
+        _finetune(frozen, start, "--input", short, *stage, *common)
         start = frozen / "model.npz"
     stage = ("--steps", options.steps, "--learning-rate", options.learning_rate)
-    _finetune(options.work / "whole", start, *stage, *common)
+    _finetune(options.work / "whole", start, "--input", learned / "pairs.jsonl", *stage, *common)
     for made, carried in (
         (codec, small.MASK_CODEC),
         (pieces, small.TOKENIZER),
@@ -129,12 +131,17 @@ def _pretrain(path: Path, studio: Studio, options: argparse.Namespace) -> None:
     save_npz(str(path), params)
 
 
-def _finetune_options(options, learned: Path, checked: Path, pieces: Path) -> tuple:
+def _without_masks(corpus: Path, path: Path) -> None:
+    with (corpus / "pairs.jsonl").open() as lines, path.open("w") as kept:
+        kept.writelines(line for line in lines if "<seg" not in line)
+
+
+def _finetune_options(options: argparse.Namespace, checked: Path, pieces: Path) -> tuple:
     return (
-        *("--input", learned / "pairs.jsonl", "--held-out", checked / "pairs.jsonl"),
+        *("--held-out", checked / "pairs.jsonl"),
         *("--tokenizer", pieces, "--batch-size", options.batch_size, "--buckets", 3),
         *("--max-tokens", 64, "--beta2", 0.99, "--weigh", "token"),
-        *("--prepared", options.work / "prepared", "--export-dtype", "bfloat16"),
+        *("--export-dtype", "bfloat16"),
         *("--save-every", options.save_every, "--evaluate-every", options.save_every),
     )
 
