@@ -1,7 +1,8 @@
-"""How often JAX compiled, by thread: what must stay still once an engine is loaded."""
+"""Compiled programs: how often JAX made one, by thread, and where they are kept."""
 
 from __future__ import annotations
 
+import os
 import threading
 
 import jax
@@ -20,6 +21,17 @@ def _count(event: str, duration_secs: float, **_: object) -> None:
 def compilations_of_this_thread() -> int:
     """Programs compiled in the calling thread since this module was imported."""
     return getattr(_compiled, "programs", 0)
+
+
+def keep_compiled_programs() -> None:
+    """Let later processes of this user find what this one compiles, unless told where or not to.
+
+    The cache is the user's own: whoever can write to it can run code in these processes.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    jax.config.update("jax_compilation_cache_dir", os.path.join(cache, "palipipe", "compiled"))
 
 
 jax.monitoring.register_event_duration_secs_listener(_count)

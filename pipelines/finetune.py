@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from transforms.training_corpus import Corpus
     from transforms.unit import Unit
 
-AHEAD = 4
-"""Batches that are put together before they are wanted."""
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = finetune_options.parse(sys.argv[1:] if argv is None else argv)
@@ -36,11 +33,13 @@ def finetune(options: argparse.Namespace) -> int:
         UserError, WorkError: see `transforms.errors`. ModelError: a checkpoint or tokenizer.
     """
     # JAX and Beam take seconds to import, which a mistyped option shouldn't have to wait for.
+    from model.compilation import keep_compiled_programs
     from pipelines.finetune_plan import make_plan, split
     from transforms.configuration import claim
 
     plan = make_plan(options)
     claim(str(plan.output), plan.configuration)
+    keep_compiled_programs()
     try:
         corpus = _prepare(plan, plan.units, "learned from")
         learned, held_out = split(corpus, options.held_out_share)

@@ -6,7 +6,6 @@ batching varies the size, and every new size would be compiled anew.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -58,27 +57,15 @@ _lock = threading.Lock()
 def annotator(spec: AnnotatorSpec) -> Annotator:
     """The process's annotator for a spec, loaded and compiled at the first call."""
     from model.annotator import Annotator
+    from model.compilation import keep_compiled_programs
     from transforms.checkpoints import BEAM_FILES
 
     with _lock:
         if spec not in _annotators:
             _annotators.clear()
-            _keep_compiled_programs()
+            keep_compiled_programs()
             _annotators[spec] = Annotator.load(spec, BEAM_FILES)
         return _annotators[spec]
-
-
-def _keep_compiled_programs() -> None:
-    """Let later processes of this user find what this one compiles, unless told where or not to.
-
-    The cache is the user's own: whoever can write to it can run code in these processes.
-    """
-    import jax
-
-    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
-        return
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    jax.config.update("jax_compilation_cache_dir", os.path.join(cache, "palipipe", "compiled"))
 
 
 class PaliGemmaHandler(ModelHandler[Batch, AnnotatedBatch, "Annotator"]):
