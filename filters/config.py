@@ -128,6 +128,13 @@ class ScreeningConfig:
         filters = sorted((*others, size), key=lambda one: order.index(one.name))
         return replace(self, filters=tuple(filters))
 
+    def recording_hashes(self) -> ScreeningConfig:
+        """The same with the filter that records perceptual hashes, which near-duplicates need."""
+        if any(one.name == "perceptual_hash" for one in self.filters):
+            return self
+        hashes = FilterConfig("perceptual_hash", "pdq")
+        return replace(self, filters=(*self.filters, hashes))  # it is the last of all
+
     def build(self) -> Screening:
         """The filters themselves. Raises FilterConfigError for a value that one can't have."""
         parts: dict[str, list[AnyFilter]] = {"header": [], "text": [], "image": [], "output": []}
@@ -163,6 +170,11 @@ def load_filters(preset_or_path: str) -> ScreeningConfig:
             f"read ({type(error).__name__})"
         ) from error
     return parse(text, preset_or_path)
+
+
+def from_plain(values: Mapping[str, Any]) -> ScreeningConfig:
+    """The inverse of `ScreeningConfig.plain`. Raises FilterConfigError."""
+    return _from_mapping(values)
 
 
 def parse(text: str, source: str) -> ScreeningConfig:

@@ -24,6 +24,10 @@ class Verdict(StrEnum):
     ERROR = "error"
 
 
+# In the reason of a NO_VERDICT that a scorer gave no scores for.
+NO_OPINION = "no_verdict"
+
+
 class Subject(StrEnum):
     """What a filter looks at: the picture, the text that came with it, or what the model wrote."""
 
@@ -91,6 +95,10 @@ class BackendDown(RuntimeError):  # noqa: N818 (it reads as what happened)
     """
 
 
+class OtherScorerError(ValueError):
+    """Scores that another scorer gave, or another version: thresholds don't carry over."""
+
+
 class Scorer(Protocol):
     """Gives one `Scores` for each item, in order.
 
@@ -139,6 +147,22 @@ class Filter:
         """One decision for each item, in order. Of what a scorer raises, only BackendDown."""
         return [self._decide(scores) for scores in self._score(items)]
 
+    def redecide(self, stored: Decision) -> Decision:
+        """What this filter says of the scores that an earlier decision of its scorer kept.
+
+        Where there were none to decide on (no opinion, an error) the decision stays as it was.
+        Raises OtherScorerError for scores of another scorer or version.
+        """
+        if (stored.scorer, stored.version) != (self.scorer.name, self.scorer.version):
+            raise OtherScorerError(
+                f"its scores are of {stored.scorer} {stored.version}, not of "
+                f"{self.scorer.name} {self.scorer.version}"
+            )
+        unanswered = (stored.reason or "").startswith(f"{self.name}:{NO_OPINION}:")
+        if unanswered or stored.verdict is Verdict.ERROR:
+            return stored
+        return self._decide(Scores(stored.scores, stored.labels))
+
     def _score(self, items: Sequence[Item]) -> list[Scores]:
         try:
             scores = self.scorer.score(items)
@@ -158,7 +182,7 @@ class Filter:
         if scores.error is not None:
             answer = (Verdict.ERROR, f"{self.name}:error:{scores.error}", None, None)
         elif scores.missing is not None:
-            answer = (Verdict.NO_VERDICT, f"{self.name}:no_verdict:{scores.missing}", None, None)
+            answer = (Verdict.NO_VERDICT, f"{self.name}:{NO_OPINION}:{scores.missing}", None, None)
         else:
             answer = self.policy.decide(scores)
         verdict, reason, score, threshold = answer

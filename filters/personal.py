@@ -119,7 +119,10 @@ class PersonalInformationScorer:
 
     @property
     def version(self) -> str:
-        return _version()
+        """With the kinds where only some count: they have other scores."""
+        if self.info_types == frozenset(INFO_TYPES):
+            return _version()
+        return f"{_version()}-only-{'-'.join(sorted(self.info_types))}"
 
     def score(self, items: Sequence[Item]) -> list[Scores]:
         return [self._one(item) for item in items]

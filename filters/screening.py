@@ -35,12 +35,17 @@ class Redaction:
 
     def screen(self, items: Sequence[Item]) -> list[Decision]:
         """As the filter decides, with KEEP and the reason `redacted` in place of DROP."""
-        return [
-            replace(decision, verdict=Verdict.KEEP, reason=REDACTED)
-            if decision.verdict is Verdict.DROP
-            else decision
-            for decision in self.filter.screen(items)
-        ]
+        return [_redacting(decision) for decision in self.filter.screen(items)]
+
+    def redecide(self, stored: Decision) -> Decision:
+        """As `Filter.redecide`, likewise."""
+        return _redacting(self.filter.redecide(stored))
+
+
+def _redacting(decision: Decision) -> Decision:
+    if decision.verdict is not Verdict.DROP:
+        return decision
+    return replace(decision, verdict=Verdict.KEEP, reason=REDACTED)
 
 
 AnyFilter = Filter | Redaction

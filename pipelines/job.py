@@ -1,33 +1,43 @@
-"""The pipeline of `annotate` as a Beam graph."""
+"""The pipelines of `annotate` and `screen` as Beam graphs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import apache_beam as beam
-from apache_beam.ml.inference.base import RunInference
 
-from model.annotator import AnnotatorSpec
-from transforms.inference import PaliGemmaHandler
-from transforms.ledger import Commit, Ledger
+from transforms.again import Again
+from transforms.commit import Commit
+from transforms.exporting import Exporter, ExportUnit
+from transforms.ledger import Ledger
 from transforms.prepare import PreparationSpec
 from transforms.readers import ReaderOptions
 from transforms.steps import ROWS, AnnotatedRows, CommitUnit, PrepareUnit
 from transforms.unit import Unit
+
+if TYPE_CHECKING:
+    from model.annotator import AnnotatorSpec
+
+# Records that are read ahead where there is no model whose batches say how many.
+AHEAD = 8
 
 
 @dataclass(frozen=True)
 class Job:
     """All that the steps need to know, in plain values.
 
+    annotator: None where records are only screened. again: which records of committed units are
+    done anew, None where units are done for the first time.
     threads: that decode, None for one a core. meter: name of the launcher's progress meter.
     """
 
     ledger: Ledger
     reader: ReaderOptions
     preparation: PreparationSpec
-    annotator: AnnotatorSpec
+    annotator: AnnotatorSpec | None = None
+    again: Again | None = None
     threads: int | None = None
     meter: str | None = None
 
@@ -40,22 +50,50 @@ def committed_units(
     units ─► prepared batches ─► annotations ─► rows ─► rows of a unit ─► committed units
     """
     prepare = PrepareUnit(
-        job.ledger, job.reader, job.preparation, job.annotator.batch_size, job.threads, job.meter
+        job.ledger,
+        job.reader,
+        job.preparation,
+        job.annotator.batch_size if job.annotator else AHEAD,
+        job.threads,
+        job.meter,
+        job.again,
     )
-    prepared = (
+    prepared = _spread(pipeline, units) | "PreparedBatches" >> beam.ParDo(prepare).with_outputs(
+        ROWS, main="batches"
+    )
+    rows = prepared[ROWS]
+    if job.annotator is not None:
+        rows = (rows, _annotated(prepared.batches, job)) | "AllRows" >> beam.Flatten()
+    return (
+        rows
+        | "RowsOfUnit" >> beam.GroupByKey()
+        | "CommittedUnits" >> beam.ParDo(CommitUnit(job.ledger, job.again))
+    )
+
+
+def exported_units(
+    pipeline: beam.Pipeline, units: Sequence[Unit], exporter: Exporter, meter: str | None
+) -> beam.PCollection[str]:
+    """From descriptors of committed units to the shards of what was kept of them."""
+    return _spread(pipeline, units) | "ExportedUnits" >> beam.ParDo(ExportUnit(exporter, meter))
+
+
+def _spread(pipeline: beam.Pipeline, units: Sequence[Unit]) -> beam.PCollection[Unit]:
+    return (
         pipeline
         | "Units" >> beam.Create(units, reshuffle=False)
         | "SpreadUnits" >> beam.Reshuffle()
-        | "PreparedBatches" >> beam.ParDo(prepare).with_outputs(ROWS, main="batches")
     )
-    annotated = (
-        prepared.batches
+
+
+def _annotated(batches: beam.PCollection, job: Job) -> beam.PCollection:
+    from apache_beam.ml.inference.base import RunInference
+
+    from transforms.inference import PaliGemmaHandler
+
+    assert job.annotator is not None
+    return (
+        batches
         | "Annotations" >> RunInference(PaliGemmaHandler(job.annotator))
         | "AnnotatedRows" >> beam.ParDo(AnnotatedRows(job.preparation.screening, job.meter))
-    )
-    return (
-        (prepared[ROWS], annotated)
-        | "AllRows" >> beam.Flatten()
-        | "RowsOfUnit" >> beam.GroupByKey()
-        | "CommittedUnits" >> beam.ParDo(CommitUnit(job.ledger))
     )

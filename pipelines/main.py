@@ -5,13 +5,17 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
-from pipelines.cli import VERSION, suggestion
+from pipelines.cli import VERSION, leave, suggestion
 
 COMMANDS = {
     "annotate": "Annotate image shards with PaliGemma; one row for every image.",
     "filters": "Print a preset of filters, or check a configuration file.",
     "finetune": "Fine-tune PaliGemma, or train one from nothing.",
+    "rescreen": "Say what other thresholds would change, from the scores of an earlier run.",
+    "retry": "Take up quarantined and failed images of an output folder once more.",
+    "screen": "Put image shards through the filters alone; export what is kept.",
     "verify": "Check an output folder against its commit records.",
 }
 
@@ -47,5 +51,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     return importlib.import_module(f"pipelines.{name}").main(rest)
 
 
+def console() -> NoReturn:
+    """What the installed command `palipipe` runs."""
+    leave(main())
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    console()

@@ -1,4 +1,4 @@
-"""The options of `palipipe annotate`. Imports nothing slow: `--help` answers at once."""
+"""Options that several commands have. Imports nothing slow: `--help` answers at once."""
 
 from __future__ import annotations
 
@@ -7,30 +7,12 @@ from collections.abc import Sequence
 
 from pipelines.cli import Parser, positive
 
-DESCRIPTION = """\
-Annotate image shards with PaliGemma: one row for every image, in Parquet.
-
-  palipipe annotate --input 'shards/*.tar' --output out \\
-      --checkpoint paligemma-3b-mix-224.npz --tokenizer tokenizer.model \\
-      --task "caption en" --task "detect shoe ; bag"
-
-Run the same command again to go on after an interruption, or to take up new shards."""
-
 # The pixels of a picture that a decoder has to hold: 100 megapixels are 300 MB.
 MAX_PIXELS = 100_000_000
 
 
-def parser() -> Parser:
-    """The parser, its options in the groups that `--help` shows."""
-    it = Parser("annotate", description=DESCRIPTION)
-    _input_options(it)
-    _model_options(it)
-    _limit_options(it)
-    _run_options(it)
-    return it
-
-
-def _input_options(it: Parser) -> None:
+def input_options(it: Parser) -> None:
+    """What is read."""
     group = it.add_argument_group("what is read")
     group.add_argument(
         "--input",
@@ -62,80 +44,16 @@ def _input_options(it: Parser) -> None:
     )
 
 
-def _model_options(it: Parser) -> None:
-    group = it.add_argument_group("what annotates it")
-    group.add_argument(
-        "--checkpoint",
-        metavar="PATH",
-        help="PaliGemma 1 or 2: an .npz file or a folder with config.json and safetensors; "
-        "without it the tiny model that comes along, whose weights are RANDOM",
-    )
-    group.add_argument(
-        "--tokenizer",
-        metavar="PATH",
-        help="SentencePiece model; by default tokenizer.model beside the checkpoint",
-    )
-    group.add_argument(
-        "--task",
-        metavar="PROMPT",
-        action="append",
-        help='"caption en", "detect shoe ; bag", "answer en {question}": {…} is filled from '
-        'the record\'s metadata; may be repeated (default: "caption en")',
-    )
-    group.add_argument(
-        "--max-new-tokens",
-        metavar="N",
-        type=positive,
-        help="longest answer; by default what each task needs",
-    )
-    group.add_argument(
-        "--max-prompt-tokens",
-        metavar="N",
-        type=positive,
-        default=128,
-        help="longest prompt; a longer one fails its record, nothing is cut (default: 128)",
-    )
-    group.add_argument(
-        "--dtype",
-        choices=["auto", "float32", "bfloat16"],
-        default="auto",
-        help="of weights and arithmetic (default: auto, as the checkpoint is stored)",
-    )
-    group.add_argument(
-        "--resize",
-        choices=["bilinear", "bicubic"],
-        default="bilinear",
-        help="how images become square (default: bilinear, as in PaliGemma's training)",
-    )
-    group.add_argument(
-        "--final-logit-cap",
-        metavar="X",
-        type=float,
-        help="soft cap on the logits; by default what the checkpoint says",
-    )
-    group.add_argument(
-        "--location-scale",
-        type=int,
-        choices=[1023, 1024],
-        default=1023,
-        help="what a location token is divided by: 1023 as the research release's evaluator, "
-        "1024 as most demos (default: 1023)",
-    )
-    group.add_argument(
-        "--mask-decoder",
-        metavar="PATH",
-        help="vae-oid.npz: turns the 16 tokens of `segment` into masks",
-    )
-
-
-def _limit_options(it: Parser) -> None:
+def limit_options(it: Parser, filters: str | None = "default") -> None:
+    """What is left out. filters: the default, or None where they have to be named."""
     group = it.add_argument_group("what is left out")
     group.add_argument(
         "--filters",
         metavar="PRESET|FILE",
-        default="default",
-        help="strict, default, off or a YAML file; `palipipe filters NAME` prints one "
-        "(default: default)",
+        default=filters,
+        required=filters is None,
+        help="strict, default, off or a YAML file; `palipipe filters NAME` prints one"
+        + (f" (default: {filters})" if filters else ""),
     )
     group.add_argument(
         "--fail-open",
@@ -169,24 +87,23 @@ def _limit_options(it: Parser) -> None:
     )
 
 
-def _run_options(it: Parser) -> None:
-    group = it.add_argument_group("how it runs")
+def output_options(it: Parser) -> None:
+    """Where rows go, and what happens to those of a shard that changed."""
+    group = it.add_argument_group("what is written")
     group.add_argument("--output", metavar="FOLDER", required=True, help="local or gs://…")
-    group.add_argument(
-        "--batch-size",
-        metavar="N",
-        type=positive,
-        default=8,
-        help="images that go through the model together (default: 8)",
-    )
-    group.add_argument(
-        "--threads", metavar="N", type=positive, help="that decode images (default: one a core)"
-    )
     group.add_argument(
         "--on-changed",
         choices=["refuse", "redo", "keep"],
         default="refuse",
         help="what to do with a shard that changed after it was committed (default: refuse)",
+    )
+
+
+def run_options(it: Parser) -> None:
+    """How it runs."""
+    group = it.add_argument_group("how it runs")
+    group.add_argument(
+        "--threads", metavar="N", type=positive, help="that decode images (default: one a core)"
     )
     group.add_argument(
         "--dry-run", action="store_true", help="say what would be done, and do nothing"
@@ -206,12 +123,11 @@ def _run_options(it: Parser) -> None:
     )
 
 
-def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, tuple[str, ...]]:
+def parse(it: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, tuple[str, ...]]:
     """Options and what is left for Beam.
 
     For the local runner nothing may be left. Exits with 2 and the nearest option on a mistake.
     """
-    it = parser()
     options, rest = it.parse_known_args(argv)
     unknown = [word for word in rest if word.startswith("-")]
     if rest and options.runner == "DirectRunner":

@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from transforms.ledger import Commit, UnitFailure
+from transforms.commit import Commit, UnitFailure
 
 if TYPE_CHECKING:
+    from pipelines.job import Job
     from pipelines.plan import Plan
+    from transforms.rescreen import Changes
 
 # The reader gives these to the one row that stands for the part of a shard it couldn't read.
 DAMAGE = ("truncated_shard", "corrupt_shard")
@@ -17,24 +19,16 @@ DAMAGE = ("truncated_shard", "corrupt_shard")
 
 def plan_text(plan: Plan) -> str:
     """What a run is about to do, in a few lines."""
-    job, model = plan.job, plan.model
+    ledger = plan.job.ledger
     size = sum(unit.size for unit in plan.pending)
     known = [unit.records for unit in plan.pending if unit.records is not None]
     images = f", {sum(known):,} images" if len(known) == len(plan.pending) else ""
     lines = [
-        f"model   {model.name}, {model.parameters:,} parameters, {model.image_size} px, "
-        f"{job.annotator.dtype}, weights {model.weights_sha256[:12]}",
-        *(f"task    {task}" for task in job.annotator.tasks),
+        *plan.about,
         f"input   {len(plan.pending):,} units to do{images}, {size / 1e6:,.1f} MB; "
         f"{len(plan.committed):,} done before",
-        f"output  {job.ledger.output}, configuration {job.ledger.configuration.fingerprint}",
+        f"output  {ledger.output}, configuration {ledger.configuration.fingerprint}",
     ]
-    if model.random_weights:
-        lines.insert(
-            1,
-            "        its weights are RANDOM: what it writes means nothing. Give a "
-            "--checkpoint for real annotations",
-        )
     return "\n".join(lines)
 
 
@@ -53,6 +47,21 @@ def outcome_table(commits: Iterable[Commit]) -> str:
         of_outcome = Counter({r: n for (o, r), n in reasons.items() if o == outcome})
         lines += [_line(f"  {reason}", n, total) for reason, n in of_outcome.most_common(10)]
     lines.append(_line("all", total, total))
+    return "\n".join(lines)
+
+
+def changes_table(changes: Changes) -> str:
+    """What would change, as aligned text: by filter and reason, and by outcome."""
+    lines = [f"{'stopped by':<24}{'reason':<34}{'before':>12}{'after':>12}"]
+    for key in sorted({*changes.before, *changes.after}, key=lambda key: (key[0], key[1] or "")):
+        stopped_by, reason = key
+        counts = f"{changes.before[key]:>12,}{changes.after[key]:>12,}"
+        lines.append(f"{stopped_by[:23]:<24}{(reason or '')[:33]:<34}{counts}")
+    lines += ["", f"{'outcome before':<24}{'outcome after':<34}{'images':>12}"]
+    moves = sorted(changes.moves.items())
+    lines += [f"{before:<24}{after:<34}{count:>12,}" for (before, after), count in moves]
+    if not moves:
+        lines.append("no image changes its outcome")
     return "\n".join(lines)
 
 
@@ -81,11 +90,13 @@ def troubles(commits: Sequence[Commit], failures: Sequence[UnitFailure]) -> list
     return lines
 
 
-def how_to_look(output: str) -> str:
+def how_to_look(job: Job) -> str:
     """Where the rows are, and a line that shows them."""
+    output = job.ledger.output
+    last = "annotations[1].text" if job.annotator else "text"
     return (
         f"Rows: {output}/data/*.parquet, one file for each commit record in {output}/commits\n"
-        f'  duckdb -c "select source.key, outcome, annotations[1].text from '
+        f'  duckdb -c "select source.key, outcome, reason, {last} from '
         f"'{output}/data/*.parquet'\"\n"
         f"  python -c \"import pandas; print(pandas.read_parquet('{output}/data'))\""
     )

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipelines.cli import EXIT_FAILED, Parser, exit_code
+from pipelines.cli import EXIT_FAILED, Parser, exit_code, leave
 
 if TYPE_CHECKING:
-    from transforms.ledger import Commit, Ledger
+    from transforms.commit import Commit
+    from transforms.ledger import Ledger
 
 DESCRIPTION = """\
 Check every committed file of an output folder against its commit record: that it is there, whole
@@ -20,9 +20,12 @@ and unchanged, that each record has one row with an outcome, and that no id stan
   palipipe verify out"""
 
 
+COLUMNS = ("id", "source", "outcome", "reason", "error")
+
+
 def parser() -> Parser:
     it = Parser("verify", description=DESCRIPTION)
-    it.add_argument("output", metavar="FOLDER", help="output folder of palipipe annotate")
+    it.add_argument("output", metavar="FOLDER", help="output folder of a run")
     return it
 
 
@@ -55,15 +58,18 @@ def verify(output: str) -> int:
 
 def find_problems(ledger: Ledger, commits: dict[str, Commit]) -> Iterator[str]:
     """A line for each thing that is wrong, naming the file and what to do."""
+    from transforms.errors import WorkError
+
     ids: Counter[bytes] = Counter()
     for name, commit in commits.items():
-        rows, problem = _rows_of(ledger, commit)
-        problem = problem or _contradiction(commit, rows)
-        if problem:
-            yield (
-                f"{ledger.output}/{commit.data}: {problem}. Delete "
-                f"{ledger.output}/commits/{name}.json and run palipipe annotate again"
-            )
+        remedy = f"Delete {ledger.output}/commits/{name}.json and run the same command again"
+        try:
+            rows = ledger.table(commit, COLUMNS).to_pylist()
+        except WorkError as error:
+            yield f"{error}. {remedy}"
+            continue
+        if problem := _contradiction(commit, rows):
+            yield f"{ledger.output}/{commit.data}: {problem}. {remedy}"
             continue
         # Half an id: 64 bits, enough to tell a billion rows apart, for half the memory.
         ids.update(bytes.fromhex(row["id"])[:8] for row in rows)
@@ -75,26 +81,9 @@ def find_problems(ledger: Ledger, commits: dict[str, Commit]) -> Iterator[str]:
         )
 
 
-def _rows_of(ledger: Ledger, commit: Commit) -> tuple[list[dict[str, Any]], str | None]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from transforms import storage
-
-    path = storage.join(ledger.output, commit.data)
-    if not storage.exists(path):
-        return [], "missing"
-    with storage.open_binary(path) as file:
-        data = file.read()
-    if hashlib.sha256(data).hexdigest() != commit.sha256:
-        return [], "not the file that was committed (its SHA-256 differs)"
-    columns = ["id", "source", "outcome", "reason", "error"]
-    return pq.read_table(pa.BufferReader(data), columns=columns).to_pylist(), None
-
-
 def _contradiction(commit: Commit, rows: list[dict[str, Any]]) -> str | None:
+    from transforms.commit import check, tally
     from transforms.errors import InvariantError
-    from transforms.ledger import check, tally
 
     try:
         check(commit.unit, commit.rows, rows)
@@ -106,4 +95,4 @@ def _contradiction(commit: Commit, rows: list[dict[str, Any]]) -> str | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -88,6 +88,18 @@ def open_claimed(output: str) -> Configuration:
     return Configuration(storage.read_json(path)["configuration"])
 
 
+def open_screened(output: str) -> Configuration:
+    """As `open_claimed`, of a folder that `annotate` or `screen` wrote.
+
+    Raises:
+        UserError: the folder is no run's output, or that of another command.
+    """
+    configuration = open_claimed(output)
+    if not {"reader", "max_pixels", "screening"} <= configuration.values.keys():
+        raise UserError(f"{output}: not the output of palipipe annotate or palipipe screen")
+    return configuration
+
+
 def _check_same(output: str, manifest: Mapping[str, Any], configuration: Configuration) -> None:
     if manifest["fingerprint"] == configuration.fingerprint:
         return

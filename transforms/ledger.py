@@ -3,124 +3,41 @@
 A commit is made in this order, each step atomic: the data file under its own name, then the
 commit record that names it. Readers go by commit records, so an attempt killed in between leaves
 nothing that anyone reads, and the next attempt writes the same names again.
+
+Rows that are decided anew later (`Ledger.amend`) go the same way into the unit's next generation,
+a file of another name: whenever a commit record is read, the file it names is the one it describes.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transforms import storage
+from transforms.commit import Commit, UnitEnd, UnitFailure, check, only_end, tally
 from transforms.configuration import Configuration
-from transforms.errors import InvariantError, UnitError
-from transforms.row import SCHEMA_VERSION, Outcome, table
+from transforms.errors import InvariantError, WorkError
+from transforms.row import table
 from transforms.unit import Unit
 
 COMMITS = "commits"
 DATA = "data"
 FAILURES = "failures"
+# Before the number of a later generation in the name of its file.
+LATER = "-again"
 
 
-@dataclass(frozen=True)
-class UnitEnd:
-    """Says that a unit was read to its end, and how many records that was."""
-
-    unit: Unit
-    records: int
-
-
-@dataclass(frozen=True)
-class UnitFailure:
-    """Says that a unit could not be read; it is not committed, and the next run tries again."""
-
-    unit: Unit
-    problem: str
-    remedy: str
-
-    @classmethod
-    def of(cls, unit: Unit, error: UnitError) -> UnitFailure:
-        return cls(unit, error.problem, error.remedy)
-
-
-@dataclass(frozen=True)
-class Commit:
-    """What is known of a committed unit.
-
-    data: path of its Parquet file, relative to the output folder; rows: how many it has.
-    outcomes: outcome to number of rows. reasons: outcome to reason to number of rows.
-    sha256, bytes: of the data file.
-    """
-
-    unit: Unit
-    data: str
-    rows: int
-    outcomes: Mapping[str, int]
-    reasons: Mapping[str, Mapping[str, int]]
-    bytes: int
-    sha256: str
-    fingerprint: str
-    schema_version: int = SCHEMA_VERSION
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Commit:
-        return cls(**{**values, "unit": Unit.from_json(values["unit"])})
-
-
-def check(unit: Unit, records: int, rows: Sequence[Mapping[str, Any]]) -> None:
-    """The ledger's promise for one unit: each record that was read has exactly one row.
-
-    Raises:
-        InvariantError: names the unit and what does not add up.
-    """
-
-    def broken(what: str) -> InvariantError:
-        return InvariantError(
-            f"{unit.uri}: {what}; the unit was not committed. This is a defect of palipipe: "
-            "report it, what was committed before is not affected"
-        )
-
-    outcomes = Counter(row["outcome"] for row in rows)
-    unknown = set(outcomes) - {outcome.value for outcome in Outcome}
-    if unknown:
-        raise broken(f"rows with an unknown outcome {sorted(unknown)}")
-    if len(rows) != records:
-        counts = ", ".join(f"{n} {name}" for name, n in sorted(outcomes.items()))
-        raise broken(f"{records} records were read, but there are {len(rows)} rows ({counts})")
-    indices = Counter(row["source"]["index"] for row in rows)
-    expected = range(unit.first_index, unit.first_index + records)
-    if len(indices) != records or not all(index in expected for index in indices):
-        repeated = [index for index, n in indices.items() if n > 1]
-        raise broken(f"records {repeated or sorted(indices)} do not each have one row")
-    ids = Counter(row["id"] for row in rows)
-    if len(ids) != records:
-        raise broken(f"id {next(id for id, n in ids.items() if n > 1)} stands in two rows")
-    for row in rows:
-        if row["outcome"] == Outcome.KEPT and row["error"] is not None:
-            raise broken(f"record {row['source']['index']} is kept although it has an error")
-        if row["outcome"] != Outcome.KEPT and not row["reason"]:
-            raise broken(f"record {row['source']['index']} is {row['outcome']} without a reason")
-
-
-def tally(words: Iterable[str]) -> dict[str, int]:
-    """How often each word comes, in the words' order."""
-    return dict(sorted(Counter(words).items()))
-
-
-def _only(name: str, ends: Sequence[UnitEnd]) -> tuple[Unit, int]:
-    """The unit that was read to its end once, and how many records it has."""
-    if len(ends) != 1:
-        raise InvariantError(
-            f"{name}: the unit was read to its end {len(ends)} times in one attempt; it was not "
-            "committed. Run the same command again; if that fails too, report it"
-        )
-    return ends[0].unit, ends[0].records
+def data_path(name: str, unit: Unit, generation: int = 0) -> str:
+    """A unit's file relative to the output folder: each edition and generation has its own."""
+    edition = hashlib.sha256(unit.version.encode()).hexdigest()[:8]
+    again = f"{LATER}{generation}" if generation else ""
+    return storage.join(DATA, f"{name}-{edition}{again}.parquet")
 
 
 @dataclass(frozen=True)
@@ -146,15 +63,53 @@ class Ledger:
             InvariantError: the rows don't account for the unit; nothing is written.
             WorkError: the files can't be written.
         """
-        unit, records = _only(name, ends)
+        unit, records = only_end(name, ends)
+        return self._write(name, unit, records, rows)
+
+    def amend(
+        self, name: str, changed: Sequence[dict[str, Any]], redone: Iterable[str] = ()
+    ) -> Commit:
+        """Commit a unit again, some of its rows, known by their ids, being others now.
+
+        redone: ids of the rows that were read anew.
+
+        Raises:
+            InvariantError: a row isn't the unit's, or together they don't account for it.
+            WorkError: the files can't be read or written.
+        """
+        earlier = self.commit_of(name)
+        by_id = {row["id"]: row for row in changed}
+        rows = [by_id.pop(row["id"], row) for row in self.rows(earlier)]
+        if by_id:
+            raise InvariantError(
+                f"{earlier.unit.uri}: row {next(iter(by_id))} is not one of those committed; "
+                "nothing was changed. This is a defect of palipipe: report it"
+            )
+        return self._write(
+            name,
+            earlier.unit,
+            earlier.rows,
+            rows,
+            generation=earlier.generation + 1,
+            redone=tuple(sorted({*earlier.redone, *redone})),
+        )
+
+    def _write(
+        self,
+        name: str,
+        unit: Unit,
+        records: int,
+        rows: Sequence[dict[str, Any]],
+        generation: int = 0,
+        redone: tuple[str, ...] = (),
+    ) -> Commit:
         check(unit, records, rows)
         ordered = sorted(rows, key=lambda row: row["source"]["index"])
-        edition = hashlib.sha256(unit.version.encode()).hexdigest()[:8]
-        data = storage.join(DATA, f"{name}-{edition}.parquet")
         buffer = io.BytesIO()
         metadata = self.configuration.schema_metadata()
         pq.write_table(table(ordered, metadata), buffer, compression="zstd")
         view = buffer.getbuffer()
+        data = data_path(name, unit, generation)
         path = storage.join(self.output, data)
         storage.write_atomically(path, self.output, lambda file: file.write(view))
         commit = Commit(
@@ -169,52 +124,92 @@ class Ledger:
             bytes=len(view),
             sha256=hashlib.sha256(view).hexdigest(),
             fingerprint=self.configuration.fingerprint,
+            generation=generation,
+            redone=redone,
         )
         self._publish(name, commit)
         return commit
 
     def _publish(self, name: str, commit: Commit) -> None:
         path = self._commit_path(name)
-        earlier = Commit.from_json(storage.read_json(path)) if storage.exists(path) else None
+        earlier = self.commit_of(name) if storage.exists(path) else None
         storage.write_json(path, self.output, asdict(commit))
         stale = [self._failure_path(name)]
         if earlier and earlier.data != commit.data:
             stale.append(storage.join(self.output, earlier.data))
         storage.delete(stale)
 
+    def remove_superseded(self) -> None:
+        """Remove earlier generations that a killed attempt left behind their successors.
+
+        Nobody who goes by commit records reads them; who reads `data/*.parquet` would.
+        """
+        present = storage.list_files(storage.join(self.output, DATA), ".parquet")
+        if not any(LATER in file for file in present):
+            return
+        for name, commit in self.committed().items():
+            earlier = (data_path(name, commit.unit, n) for n in range(commit.generation))
+            storage.delete([storage.join(self.output, path) for path in earlier])
+
+    def rows(self, commit: Commit) -> list[dict[str, Any]]:
+        """A unit's rows as they were committed. Raises WorkError as `table` does."""
+        return self.table(commit).to_pylist()
+
+    def table(self, commit: Commit, columns: Sequence[str] | None = None) -> pa.Table:
+        """A unit's rows, or some columns of them.
+
+        Raises:
+            WorkError: the file is missing or not the one that was committed.
+        """
+        path = storage.join(self.output, commit.data)
+        if not storage.exists(path):
+            raise WorkError(f"{path}: missing")
+        with storage.open_binary(path) as file:
+            data = file.read()
+        if hashlib.sha256(data).hexdigest() != commit.sha256:
+            raise WorkError(f"{path}: not the file that was committed (its SHA-256 differs)")
+        # In this thread: a pool's threads would outlive a short command, and read no faster.
+        with pq.ParquetFile(pa.BufferReader(data)) as parquet:
+            names = None if columns is None else list(columns)
+            return parquet.read(columns=names, use_threads=False)
+
+    def commit_of(self, name: str) -> Commit:
+        """The commit of the unit of that name, which has one."""
+        return Commit.from_json(storage.read_json(self._commit_path(name)))
+
     def take_back(self, name: str) -> None:
         """Remove a commit and then its rows: nobody reads rows that no commit names."""
         path = self._commit_path(name)
         if storage.exists(path):
-            commit = Commit.from_json(storage.read_json(path))
+            commit = self.commit_of(name)
             storage.delete([path])
             storage.delete([storage.join(self.output, commit.data)])
 
     def record_failure(self, failure: UnitFailure) -> None:
-        """Note why a unit was not committed, for the summary at the end of the run."""
+        """Note why a unit could not be gone on with, for the summary at the end of the run."""
         path = self._failure_path(self.name(failure.unit))
         storage.write_json(path, self.output, asdict(failure))
+
+    def clear_failures(self, units: Iterable[Unit]) -> None:
+        """Remove the notes on units that are about to be tried again."""
+        noted = set(self._files(FAILURES))
+        names = (self.name(unit) for unit in units)
+        storage.delete([self._failure_path(name) for name in names if f"{name}.json" in noted])
 
     def committed(self, units: Iterable[Unit] | None = None) -> dict[str, Commit]:
         """Unit name to commit, of every unit or of those given."""
         names = [file.removesuffix(".json") for file in self._files(COMMITS)]
         if units is not None:
             names = sorted(set(names) & {self.name(unit) for unit in units})
-        commits = self._read(self._commit_path(name) for name in names)
+        commits = storage.read_each_json(self._commit_path(name) for name in names)
         return {name: Commit.from_json(v) for name, v in zip(names, commits, strict=True)}
 
     def failures(self, units: Iterable[Unit]) -> list[UnitFailure]:
         """Why the given units were not committed, where that is known."""
         wanted = {self.name(unit) for unit in units}
         names = [file.removesuffix(".json") for file in self._files(FAILURES)]
-        notes = self._read(self._failure_path(name) for name in names if name in wanted)
+        notes = storage.read_each_json(self._failure_path(name) for name in names if name in wanted)
         return [UnitFailure(**{**note, "unit": Unit.from_json(note["unit"])}) for note in notes]
 
     def _files(self, folder: str) -> list[str]:
         return sorted(storage.list_files(storage.join(self.output, folder), ".json"))
-
-    @staticmethod
-    def _read(paths: Iterable[str]) -> list[Any]:
-        # An object store answers each small read in tens of milliseconds, so they are overlapped.
-        with ThreadPoolExecutor(16) as pool:
-            return list(pool.map(storage.read_json, paths))

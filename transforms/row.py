@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from filters.contract import Decision
+from filters.contract import Decision, Verdict
 from transforms.record import Record, RecordError
 
 if TYPE_CHECKING:
@@ -182,6 +182,18 @@ def decision_values(decision: Decision) -> dict[str, Any]:
         "labels": list(decision.labels),
         "scores": [{"label": k, "score": v} for k, v in sorted(decision.scores.items())],
     }
+
+
+def decision_from(values: Mapping[str, Any]) -> Decision:
+    """The inverse of `decision_values`."""
+    return Decision(
+        **{
+            **values,
+            "verdict": Verdict(values["verdict"]),
+            "labels": tuple(values["labels"]),
+            "scores": {one["label"]: one["score"] for one in values["scores"]},
+        }
+    )
 
 
 def annotation_values(annotation: Annotation) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
     units ─► PreparedBatches ─► RunInference ─► AnnotatedRows ─► CommittedUnits
 
+Where there is no model, preparation ends with rows and the two in the middle are left out.
+
 Between the shuffle of descriptors and the grouping of rows everything is one fused stage, so
 pixels never leave the worker that decoded them.
 """
@@ -18,9 +20,11 @@ from apache_beam.metrics import Metrics
 
 from filters.blocklist import BlocklistHit
 from filters.config import ScreeningConfig
+from transforms.again import Again
+from transforms.commit import Commit, UnitEnd, UnitFailure
 from transforms.errors import UnitError, failing_work
 from transforms.inference import NAMESPACE, AnnotatedBatch, Batch
-from transforms.ledger import Commit, Ledger, UnitEnd, UnitFailure
+from transforms.ledger import Ledger
 from transforms.output import screened_rows
 from transforms.prepare import Example, PreparationSpec
 from transforms.progress import advance
@@ -36,7 +40,7 @@ Entry = dict[str, Any] | UnitEnd | UnitFailure
 
 
 class PrepareUnit(beam.DoFn):
-    """Reads, screens and decodes one unit, ahead of the model by `lookahead` records.
+    """Reads, screens and decodes one unit, two batches ahead of the model.
 
     Main output: `Batch`es of at most `batch_size` examples. Output `ROWS`: (unit name, `Entry`)
     for the records that don't reach the model and for the unit's end.
@@ -50,6 +54,7 @@ class PrepareUnit(beam.DoFn):
         batch_size: int,
         threads: int | None = None,
         meter: str | None = None,
+        again: Again | None = None,
     ):
         self._ledger = ledger
         self._reader = reader
@@ -57,6 +62,7 @@ class PrepareUnit(beam.DoFn):
         self._batch_size = batch_size
         self._threads = threads
         self._meter = meter
+        self._again = again
 
     def setup(self) -> None:
         self._preparation = self._spec.build()
@@ -93,6 +99,8 @@ class PrepareUnit(beam.DoFn):
 
     def _prepared(self, unit: Unit) -> Iterator[Example | dict[str, Any]]:
         records = read(unit, self._reader)
+        if self._again is not None:
+            records = self._again.records(unit, records)
         prepared = self._preparation.run(records, self._executor)
         # Two batches: one that the model takes next, one being made.
         with failing_work():
@@ -129,8 +137,9 @@ class CommitUnit(beam.DoFn):
         InvariantError: they don't; the run fails rather than lose a row.
     """
 
-    def __init__(self, ledger: Ledger):
+    def __init__(self, ledger: Ledger, again: Again | None = None):
         self._ledger = ledger
+        self._committer = again or ledger
 
     def process(self, keyed: tuple[str, Iterable[Entry]]) -> Iterator[Commit]:
         name, entries = keyed
@@ -145,7 +154,7 @@ class CommitUnit(beam.DoFn):
                 ends.append(entry)
             else:
                 rows.append(entry)
-        commit = self._ledger.commit(name, ends, rows)
+        commit = self._committer.commit(name, ends, rows)
         Metrics.counter(NAMESPACE, "units_committed").inc()
         for outcome, count in commit.outcomes.items():
             Metrics.counter(NAMESPACE, f"rows_{outcome}").inc(count)

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from pipelines import options
+from pipelines import annotate_options as options
 from pipelines.main import COMMANDS, main
 
 NEEDED = ["--input", "a.tar", "--output", "out"]

@@ -1,0 +1,112 @@
+"""The options of `palipipe annotate`. Imports nothing slow: `--help` answers at once."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from pipelines import options
+from pipelines.cli import Parser, positive
+
+DESCRIPTION = """\
+Annotate image shards with PaliGemma: one row for every image, in Parquet.
+
+  palipipe annotate --input 'shards/*.tar' --output out \\
+      --checkpoint paligemma-3b-mix-224.npz --tokenizer tokenizer.model \\
+      --task "caption en" --task "detect shoe ; bag"
+
+Run the same command again to go on after an interruption, or to take up new shards."""
+
+
+def parser() -> Parser:
+    """The parser, its options in the groups that `--help` shows."""
+    it = Parser("annotate", description=DESCRIPTION)
+    options.input_options(it)
+    _decoding_options(model_options(it))
+    options.limit_options(it)
+    options.output_options(it)
+    options.run_options(it)
+    return it
+
+
+def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, tuple[str, ...]]:
+    """Options and what is left for Beam; see `options.parse`."""
+    return options.parse(parser(), argv)
+
+
+def model_options(it: Parser) -> argparse._ArgumentGroup:
+    """What annotates: the model's files, and how many images it takes at once."""
+    group = it.add_argument_group("what annotates it")
+    group.add_argument(
+        "--checkpoint",
+        metavar="PATH",
+        help="PaliGemma 1 or 2: an .npz file or a folder with config.json and safetensors; "
+        "without it the tiny model that comes along, whose weights are RANDOM",
+    )
+    group.add_argument(
+        "--tokenizer",
+        metavar="PATH",
+        help="SentencePiece model; by default tokenizer.model beside the checkpoint",
+    )
+    group.add_argument(
+        "--mask-decoder",
+        metavar="PATH",
+        help="vae-oid.npz: turns the 16 tokens of `segment` into masks",
+    )
+    group.add_argument(
+        "--batch-size",
+        metavar="N",
+        type=positive,
+        default=8,
+        help="images that go through the model together (default: 8)",
+    )
+    return group
+
+
+def _decoding_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--task",
+        metavar="PROMPT",
+        action="append",
+        help='"caption en", "detect shoe ; bag", "answer en {question}": {…} is filled from '
+        'the record\'s metadata; may be repeated (default: "caption en")',
+    )
+    group.add_argument(
+        "--max-new-tokens",
+        metavar="N",
+        type=positive,
+        help="longest answer; by default what each task needs",
+    )
+    group.add_argument(
+        "--max-prompt-tokens",
+        metavar="N",
+        type=positive,
+        default=128,
+        help="longest prompt; a longer one fails its record, nothing is cut (default: 128)",
+    )
+    group.add_argument(
+        "--dtype",
+        choices=["auto", "float32", "bfloat16"],
+        default="auto",
+        help="of weights and arithmetic (default: auto, as the checkpoint is stored)",
+    )
+    group.add_argument(
+        "--resize",
+        choices=["bilinear", "bicubic"],
+        default="bilinear",
+        help="how images become square (default: bilinear, as in PaliGemma's training)",
+    )
+    group.add_argument(
+        "--final-logit-cap",
+        metavar="X",
+        type=float,
+        help="soft cap on the logits; by default what the checkpoint says",
+    )
+    group.add_argument(
+        "--location-scale",
+        type=int,
+        choices=[1023, 1024],
+        default=1023,
+        help="what a location token is divided by: 1023 as the research release's evaluator, "
+        "1024 as most demos (default: 1023)",
+    )
