@@ -36,16 +36,18 @@ def finetune(options: argparse.Namespace) -> int:
     from model.compilation import keep_compiled_programs
     from pipelines.finetune_plan import make_plan, split
     from transforms.configuration import claim
+    from transforms.storage import naming_the_remedy
 
     plan = make_plan(options)
     claim(str(plan.output), plan.configuration)
     keep_compiled_programs()
     try:
-        corpus = _prepare(plan, plan.units, "learned from")
-        learned, held_out = split(corpus, options.held_out_share)
-        if plan.held_out:
-            held_out = _prepare(plan, plan.held_out, "held out").examples
-        _train(plan, learned, held_out)
+        with naming_the_remedy(str(plan.output)):
+            corpus = _prepare(plan, plan.units, "learned from")
+            learned, held_out = split(corpus, options.held_out_share)
+            if plan.held_out:
+                held_out = _prepare(plan, plan.held_out, "held out").examples
+            _train(plan, learned, held_out)
     except KeyboardInterrupt:
         print("\nStopped. The same command goes on from the last save.", file=sys.stderr)
         return EXIT_INTERRUPTED

@@ -134,6 +134,6 @@ class Loop:
         count = min(self._options.exact_match, len(self._held_out))
         if not count:
             return None
-        examples = self._held_out.select(range(count))
+        examples = self._held_out.select(np.arange(count))
         plan = self._plan
         return ExactMatch(plan.config, plan.tokenizer, examples, plan.dtype)

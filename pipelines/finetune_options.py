@@ -209,6 +209,11 @@ def _training_options(it: Parser) -> None:
         help="compute layers again for their gradients: less memory, a third more time",
     )
     group.add_argument(
+        "--shard-weights",
+        action="store_true",
+        help="each device holds a part of the weights, for models that don't fit on one",
+    )
+    group.add_argument(
         "--buckets",
         metavar="N",
         type=positive,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from model.annotator import TOKENIZER
 from model.checkpoint import load, open_checkpoint, read_config, weights_digest
@@ -22,6 +23,7 @@ from model.config_json import read_config_json
 from model.paligemma import init_random
 from model.tokenizer import Tokenizer, TokenizerError
 from model.training.batching import Order, Shapes
+from model.training.examples import Examples
 from model.training.lora import LoraSpec
 from model.training.optimiser import OptimiserSpec
 from model.training.selection import trained
@@ -94,6 +96,7 @@ class TrainingPlan:
             freeze=tuple(options.freeze),
             lora=self.lora,
             remat=options.remat,
+            shard_weights=options.shard_weights,
             seed=options.seed,
         )
 
@@ -190,11 +193,13 @@ def _tokenizer(options: argparse.Namespace) -> bytes:
 
 
 # What has no influence on the weights that come out.
+# Nor here what the corpus or the start have in the configuration by their content.
 _FREE = frozenset(
     {"output", "prepared", "save_every", "evaluate_every", "exact_match", "log_every"}
-    | {"export_dtype", "threads", "progress", "checkpoint", "tokenizer", "from_scratch", "dtype"}
-    | {"input", "held_out", "format", "image_field", "text_field", "language_field"}
-    | {"prefix", "suffix", "resize", "max_pixels", "max_tokens"}
+    | {"shard_weights", "export_dtype", "threads", "progress", "dtype"}
+    | {"checkpoint", "tokenizer", "from_scratch", "input", "held_out", "format"}
+    | {"image_field", "text_field", "language_field", "prefix", "suffix"}
+    | {"resize", "max_pixels", "max_tokens"}
 )
 
 
@@ -224,11 +229,9 @@ def _configuration(
     )
 
 
-def split(corpus: Corpus, share: float) -> tuple[Any, Any]:
+def split(corpus: Corpus, share: float) -> tuple[Examples, Examples]:
     """Examples to learn from and to evaluate on; all examples of a picture are on one side."""
-    out = [int(digest[:8], 16) / 2**32 < share for digest in corpus.digests]
-    numbers = range(len(corpus.examples))
-    is_out = [out[corpus.examples.picture[number]] for number in numbers]
-    learned = [number for number in numbers if not is_out[number]]
-    held = [number for number in numbers if is_out[number]]
-    return corpus.examples.select(learned), corpus.examples.select(held)
+    out = np.array([int(digest[:8], 16) / 2**32 < share for digest in corpus.digests])
+    is_out = out[corpus.examples.picture]
+    select = corpus.examples.select
+    return select(np.flatnonzero(~is_out)), select(np.flatnonzero(is_out))

@@ -74,7 +74,13 @@ class Examples:
             text[row, : len(tokens)] = tokens
         return text
 
-    def select(self, numbers: Sequence[int]) -> Examples:
+    def select(self, numbers: np.ndarray) -> Examples:
         """Some of the examples, in the order given, about the same pictures."""
-        picture = [int(self.picture[number]) for number in numbers]
-        return Examples.of(self.pictures, picture, [self.pair(number) for number in numbers])
+        length = self.length[numbers]
+        start = np.concatenate([[0], np.cumsum(length)])
+        # Each token's place among its example's, plus where that example began.
+        within = np.arange(start[-1]) - np.repeat(start[:-1], length)
+        tokens = self.tokens[np.repeat(self.start[:-1][numbers], length) + within]
+        return Examples(
+            self.pictures, self.picture[numbers], tokens, start, self.prompt_length[numbers]
+        )

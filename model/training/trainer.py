@@ -37,7 +37,9 @@ class TrainerSpec:
 
     answer: tokens of the longest answer, EOS included. freeze: patterns, see `trained`.
     lora: trains adapters of the decoder and nothing else. remat: see `PaliGemma`.
-    seed: of the adapters.
+    shard_weights: each device holds a part of the weights and the optimiser's state and fetches the
+        rest when it is wanted, in place of holding all (Rajbhandari et al., 2019,
+        https://arxiv.org/abs/1910.02054, stage 3). seed: of the adapters.
     """
 
     optimiser: OptimiserSpec
@@ -47,6 +49,7 @@ class TrainerSpec:
     freeze: tuple[str, ...] = ()
     lora: LoraSpec | None = None
     remat: bool = False
+    shard_weights: bool = False
     seed: int = 0
 
 
@@ -68,21 +71,25 @@ class Trainer:
         self.spec = spec
         self.config = config
         self.mesh = Mesh(np.array(jax.devices()), (DATA,))
-        self._everywhere = NamedSharding(self.mesh, PartitionSpec())
         names = [] if spec.lora else trained(params, spec.freeze)
         moved = {f"{PARAMS}{name}": params[name].astype(np.float32) for name in names}
         if spec.lora:
             moved = init_adapters(config, spec.lora, spec.seed)
         rest = {f"{PARAMS}{name}": params[name] for name in params if name not in set(names)}
-        self._frozen: dict[str, jax.Array] = jax.device_put(rest, self._everywhere)
+        self._frozen: Arrays = jax.device_put(rest, self._places(rest))
         transformation = optimiser(spec.optimiser)
-        moved = jax.device_put(moved, self._everywhere)
-        moments = jax.jit(transformation.init, out_shardings=self._everywhere)(moved)
-        step = jax.device_put(np.int32(0), self._everywhere)
+        moved = jax.device_put(moved, self._places(moved))
+        places = self._places(jax.eval_shape(transformation.init, moved))
+        moments = jax.jit(transformation.init, out_shardings=places)(moved)
+        step = jax.device_put(np.int32(0), NamedSharding(self.mesh, PartitionSpec()))
         self.state = TrainState(moved, moments, step)
         model = PaliGemma(config, jnp.dtype(spec.dtype), remat=spec.remat)
         loss = partial(_loss, model, spec)
-        self._step = jax.jit(partial(_step, loss, transformation), donate_argnums=0)
+        self._step = jax.jit(
+            partial(_step, loss, transformation),
+            donate_argnums=0,
+            out_shardings=(self._places(self.state), None),
+        )
         self._evaluate = jax.jit(partial(_evaluate, loss))
         self._schedule = schedule(spec.optimiser)
 
@@ -118,6 +125,21 @@ class Trainer:
         if self.spec.lora:
             variables = merged(variables, self.spec.lora)
         return unflatten({name.removeprefix(PARAMS): value for name, value in variables.items()})
+
+    def _places(self, arrays: Any) -> Any:
+        """Where each array of a tree lies: everywhere, or cut along its longest axis that can be.
+
+        Not along the first, which in most arrays counts the layers that a scan goes through.
+        """
+
+        def place(array: Any) -> NamedSharding:
+            axes = range(1, array.ndim) if self.spec.shard_weights else ()
+            cut = [axis for axis in axes if array.shape[axis] % self.mesh.size == 0]
+            longest = max(cut, key=lambda axis: array.shape[axis], default=None)
+            names = [DATA if axis == longest else None for axis in range(array.ndim)]
+            return NamedSharding(self.mesh, PartitionSpec(*names))
+
+        return jax.tree.map(place, arrays)
 
     def _put(self, batch: Batch) -> Batch:
         return jax.device_put(batch, NamedSharding(self.mesh, PartitionSpec(None, DATA)))

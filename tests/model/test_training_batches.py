@@ -80,6 +80,15 @@ def test_a_batch_holds_its_examples_pictures_and_tokens():
         np.testing.assert_array_equal(image, learned.pictures[learned.picture[number]])
 
 
+def test_a_selection_holds_the_examples_asked_for():
+    learned = parts.examples(count=9)
+    numbers = np.array([7, 0, 3])
+    chosen = learned.select(numbers)
+    assert [chosen.pair(place) for place in range(3)] == [learned.pair(n) for n in numbers]
+    np.testing.assert_array_equal(chosen.picture, learned.picture[numbers])
+    assert len(learned.select(np.array([], int))) == 0
+
+
 def test_more_buckets_leave_less_padding():
     learned = parts.examples(count=200)
     padding = []

@@ -181,45 +181,9 @@ def test_several_things_are_learned_of_each_record_and_adapters_merged(
     assert "learned from: 24 examples about 16 pictures" in said
     assert "left out: 8 examples: without question" in said
     before, after = (flatten(load(str(each / "model.npz"))[1]) for each in (overfitted, output))
-    attention = ("llm", "layers", "attn", "q_einsum", "w")
-    assert not np.array_equal(inner(before, *attention), inner(after, *attention))
-    assert np.array_equal(
-        inner(before, "img", "pos_embedding"), inner(after, "img", "pos_embedding")
-    )
-
-
-def inner(tree: Any, *names: str) -> np.ndarray:
-    for name in names:
-        tree = tree[name]
-    return np.asarray(tree)
-
-
-def test_what_cannot_be_learned_from_is_counted_and_never_cut(
-    sixteen: Path, tmp_path: Path, capsys
-):
-    (tmp_path / "broken.png").write_bytes((sixteen / "0.png").read_bytes()[:300])
-    rows = [
-        {"image": str(sixteen / "0.png"), "prefix": "caption en", "suffix": "a cat"},
-        {"image": str(sixteen / "1.png"), "prefix": "caption en", "suffix": "a cat " * 50},
-        {"image": str(sixteen / "2.png"), "prefix": "caption en"},
-        {"image": "broken.png", "prefix": "caption en", "suffix": "a cat"},
-        {"image": "missing.png", "prefix": "caption en", "suffix": "a cat"},
-        {"image": str(sixteen / "3.png"), "prefix": "detect cat", "suffix": ""},
-    ]
-    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
-    output = tmp_path / "out"
-    line = command(tmp_path, output, "--steps", 1, "--batch-size", 2, "--max-tokens", 32)
-    assert here(*line) == 0
-    said = capsys.readouterr().out
-    assert "learned from: 2 examples about 2 pictures" in said
-    for reason in (
-        "1 examples: longer than 32 tokens",
-        "1 examples: without suffix",
-        "1 records: truncated_image",
-        "1 records: missing_file",
-    ):
-        assert f"left out: {reason}" in said
+    moved = {name for name in before if not np.array_equal(before[name], after[name])}
+    assert "llm/layers/attn/q_einsum/w" in moved
+    assert all(name.startswith("llm/layers/") for name in moved)
 
 
 @pytest.mark.parametrize(
