@@ -54,7 +54,18 @@ def annotate_here(inputs: Any, output: Path, *arguments: Any) -> int:
     """The same in this process: faster, and a test can put its hand in. Returns the exit code."""
     inputs = inputs if isinstance(inputs, list) else [inputs]
     line = ["annotate", "--input", *inputs, "--output", output, "--filters", "off"]
-    line += ["--max-new-tokens", 6, *arguments]
+    return here(*line, "--max-new-tokens", 6, *arguments)
+
+
+def screen_here(inputs: Any, output: Path, *arguments: Any) -> int:
+    """`palipipe screen` in this process, by size alone unless filters are named."""
+    inputs = inputs if isinstance(inputs, list) else [inputs]
+    line = ["screen", "--input", *inputs, "--output", output, "--filters", "off"]
+    return here(*line, "--progress", "none", *arguments)
+
+
+def here(*line: Any) -> int:
+    """A command in this process; returns its exit code."""
     try:
         return main([str(word) for word in line])
     except SystemExit as stopped:
