@@ -30,5 +30,5 @@ setup(
         "filters": ["data/*.tsv", "data/*.npz", "data/LICENSES/*", "presets/*.yaml"],
     },
     install_requires=requirements("base"),
-    entry_points={"console_scripts": ["palipipe=pipelines.main:main"]},
+    entry_points={"console_scripts": ["palipipe=pipelines.main:console"]},
 )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib.metadata
+import logging
+import os
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
@@ -55,6 +57,18 @@ def positive(text: str) -> int:
     if value <= 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return value
+
+
+def leave(code: int) -> NoReturn:
+    """End the process with this exit code, once what was said has been written.
+
+    The interpreter's own way out takes down the threads of Arrow, gRPC and XLA in no order, and now
+    and then one of them aborts: a run whose work is done and committed must not end with that code.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    logging.shutdown()
+    os._exit(code)
 
 
 def exit_code(command: str, work: Callable[[], int]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from pipelines.cli import Parser, exit_code
+from pipelines.cli import Parser, exit_code, leave
 
 DESCRIPTION = """\
 Print a preset of filters, to keep as a file and change; or check a file and print what it means.
@@ -45,4 +45,4 @@ def show(source: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())
