@@ -75,6 +75,8 @@ class Run:
         if job.annotator is not None and self._is_local:
             from transforms.inference import annotator
 
+            if self.options.progress != "none":
+                print("loading the model and compiling its programs …", file=sys.stderr, flush=True)
             # Loaded here and not by the first step, so that what is wrong with it is said as it is.
             annotator(job.annotator)
         self.go_through(
