@@ -286,6 +286,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     options, rest = it.parse_known_args(argv)
     if rest:
         it.refuse(next((word for word in rest if word.startswith("-")), rest[0]))
+    if options.steps and (options.warmup_steps or 0) >= options.steps:
+        it.error(f"--warmup-steps {options.warmup_steps}: there are only {options.steps} steps")
     if options.lora_alpha and not options.lora_rank:
         it.error("--lora-alpha needs --lora-rank")
     if options.lora_rank and options.freeze:

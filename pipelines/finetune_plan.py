@@ -139,6 +139,7 @@ def make_plan(options: argparse.Namespace) -> TrainingPlan:
         max_tokens=options.max_tokens,
         tokenizer=hashlib.sha256(serialized).hexdigest(),
     )
+    corpus.templates()
     units = tuple(plan(options.input, options.format, corpus.reader))
     held_out = plan(options.held_out, options.format, corpus.reader) if options.held_out else ()
     dtype = options.dtype

@@ -57,6 +57,10 @@ class CorpusSpec:
     max_tokens: int
     tokenizer: str
 
+    def templates(self) -> list[tuple[Task, Task]]:
+        """The pairs, parsed. Raises TaskError for one that can't be meant."""
+        return [(Task.parse(prefix), Task(Kind.OTHER, suffix)) for prefix, suffix in self.pairs]
+
     def digest(self, units: Sequence[Unit]) -> str:
         """32 hexadecimal digits: of this, and of the inputs and their versions."""
         values = [asdict(self), [unit.to_json() for unit in units]]
@@ -122,7 +126,7 @@ def _write(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     building = _Building()
-    templates = [(_prompt(prefix), Task(Kind.OTHER, suffix)) for prefix, suffix in spec.pairs]
+    templates = spec.templates()
     with open(partial / PICTURES, "wb") as file, ThreadPoolExecutor(threads) as executor:
         for unit in units:
             for chunk in chunks(_records(unit, spec.reader)):
@@ -143,10 +147,6 @@ def _write(
     }
     (partial / FACTS).write_text(json.dumps(facts))
     os.replace(partial, home)
-
-
-def _prompt(template: str) -> Task:
-    return Task.parse(template)
 
 
 def _records(unit: Unit, options: ReaderOptions) -> Iterator[Record]:

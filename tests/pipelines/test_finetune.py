@@ -205,8 +205,11 @@ def test_several_things_are_learned_of_each_record_and_adapters_merged(
     ],
 )
 def test_a_mistake_is_told_with_its_remedy(sixteen: Path, tmp_path: Path, capsys, arguments, said):
-    assert here(*command(sixteen, tmp_path / "out", *arguments)) == 2
+    output = tmp_path / "out"
+    assert here(*command(sixteen, output, *arguments)) == 2
     assert said in capsys.readouterr().err
+    # Only a corpus that turns out to hold nothing is found wanting after the folder is claimed.
+    assert output.exists() == ("{nothing}" in arguments)
 
 
 @pytest.mark.parametrize(
