@@ -134,6 +134,10 @@ class Engine:
         config, params = load(spec.checkpoint, spec.dtype, storage)
         return cls(spec, config, params)
 
+    def replace(self, params: dict) -> None:
+        """Answers with other weights, of the same shapes and types, from the next call on."""
+        self._params = self._stored(params)
+
     @property
     def image_size(self) -> int:
         """Pixels a side of the squares that `encode_images` takes."""
