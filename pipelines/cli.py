@@ -39,6 +39,13 @@ class Parser(argparse.ArgumentParser):
         """All option strings, for suggestions."""
         return [name for action in self._actions for name in action.option_strings]
 
+    def parse_args(self, args=None, namespace=None):  # type: ignore[override]
+        """As `argparse`'s, naming the nearest option to one that there isn't."""
+        options, rest = self.parse_known_args(args, namespace)
+        if rest:
+            self.refuse(next((word for word in rest if word.startswith("-")), rest[0]))
+        return options
+
     def refuse(self, unknown: str) -> NoReturn:
         name = unknown.split("=")[0]
         self.error(f"unknown option {name}{suggestion(name, self.options())}")
