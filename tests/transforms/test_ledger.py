@@ -9,7 +9,7 @@ import pytest
 
 from transforms.commit import UnitEnd, UnitFailure, check
 from transforms.configuration import Configuration
-from transforms.errors import InvariantError
+from transforms.errors import InvariantError, WorkError
 from transforms.ledger import Ledger
 from transforms.record import Record, RecordError, Source, record_id
 from transforms.row import SCHEMA, Outcome, failed_row, row
@@ -80,6 +80,52 @@ def test_a_new_edition_of_a_shard_takes_the_place_of_the_old_rows(ledger):
     assert [file.name for file in ledger_files(ledger, "data")] == [made.data.split("/")[1]]
     (found,) = ledger.committed().values()
     assert found.rows == 2
+
+
+def filtered(row: dict) -> dict:
+    return row | {"outcome": "filtered", "reason": "too_small"}
+
+
+def test_rows_that_change_go_into_a_file_of_another_name(ledger):
+    name = ledger.name(UNIT)
+    first = commit(ledger, [kept(0), kept(1)])
+    second = ledger.amend(name, [filtered(kept(1))])
+    assert second.data != first.data
+    assert (second.generation, second.outcomes) == (1, {"filtered": 1, "kept": 1})
+    assert ledger.committed() == {name: second}
+    assert [file.name for file in ledger_files(ledger, "data")] == [second.data.split("/")[1]]
+    third = ledger.amend(name, [kept(1)], redone=[kept(1)["id"]])
+    assert (third.generation, third.redone) == (2, (kept(1)["id"],))
+    assert ledger.rows(third) == ledger.rows(ledger.commit_of(name))
+    assert read(ledger, third)["outcome"].to_pylist() == ["kept", "kept"]
+
+
+@pytest.mark.parametrize("row", [kept(2), kept(1) | {"outcome": "filtered"}])
+def test_rows_that_do_not_fit_change_nothing(ledger, row):
+    made = commit(ledger, [kept(0), kept(1)])
+    with pytest.raises(InvariantError):
+        ledger.amend(ledger.name(UNIT), [row])
+    assert ledger.committed() == {ledger.name(UNIT): made}
+    assert len(ledger.rows(made)) == 2
+
+
+def test_a_file_that_a_killed_attempt_left_behind_its_successor_is_removed(ledger, tmp_path):
+    first = commit(ledger, [kept(0)])
+    left = (tmp_path / first.data).read_bytes()
+    second = ledger.amend(ledger.name(UNIT), [filtered(kept(0))])
+    (tmp_path / first.data).write_bytes(left)
+    ledger.remove_superseded()
+    assert [file.name for file in ledger_files(ledger, "data")] == [second.data.split("/")[1]]
+
+
+def test_a_file_that_is_not_the_committed_one_is_not_read(ledger, tmp_path):
+    made = commit(ledger, [kept(0)])
+    (tmp_path / made.data).write_bytes(b"something else")
+    with pytest.raises(WorkError, match="SHA-256"):
+        ledger.rows(made)
+    (tmp_path / made.data).unlink()
+    with pytest.raises(WorkError, match="missing"):
+        ledger.rows(made)
 
 
 def test_an_empty_unit_is_committed_with_no_rows(ledger):
