@@ -25,7 +25,7 @@ def make_plan(options: argparse.Namespace) -> Plan:
     search = search_of(options)
     config = screening(options)
     if search is not None:
-        search.check()
+        search.check(options.output)
         config = config.recording_hashes() if search.kind == NEAR else config
     reader = reader_options(options)
     preparation = without_model(options.max_pixels, checked(config))

@@ -65,9 +65,14 @@ class DuplicateSearch:
     earlier: tuple[str, ...] = ()
     threshold: int = DEFAULT_THRESHOLD
 
-    def check(self) -> None:
+    def check(self, output: str) -> None:
         """Raises UserError where an earlier folder is no run's, or lacks what is compared."""
         for folder in self.earlier:
+            if absolute(folder) == absolute(output):
+                raise UserError(
+                    f"--earlier {folder}: that is the output folder itself, whose own images are "
+                    "compared anyway; leave it out"
+                )
             filters = open_claimed(folder).values.get("screening", {}).get("filters", {})
             if self.kind == NEAR and "perceptual_hash" not in filters:
                 raise UserError(

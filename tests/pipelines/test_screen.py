@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import duckdb
 import pytest
 from corpus import encode, photograph, real_pictures, records_of, write_corpus
 from runs import commits, rows, screen_here
@@ -119,6 +120,12 @@ def test_the_ledgers_of_two_jobs_join(shards, tmp_path):
     for id, row in first.items():
         assert row["image"] == second[id]["image"]
         assert row["text"] == second[id]["text"]
+    joined = duckdb.sql(
+        f"SELECT s.text, a.text FROM '{again}/data/*.parquet' a JOIN '{screened}/data/*.parquet' s"
+        " ON s.id = json_extract_string(a.metadata, '$.record_id')"
+    ).fetchall()
+    assert len(joined) == len(first)
+    assert all(one == other for one, other in joined)
     # What was exported once can be exported again, and remembers both of its rows.
     assert screen_here(f"{screened}/kept/*.tar", again, "--export", "parquet") == 0
     record = records_of(again / "kept" / "*.parquet")[0]
@@ -201,9 +208,11 @@ def test_text_is_exported_as_the_row_has_it_blacked_out(tmp_path):
         (("--task", "caption en"), "unknown option --task"),
         (("--export", "webdatset"), "webdatset"),
         (("--duplicates", "near", "--earlier", "nowhere"), "nowhere"),
+        (("--duplicates", "exact", "--earlier", "{out}"), "the output folder itself"),
     ],
 )
 def test_a_mistake_in_the_line_is_named_and_nothing_is_done(shards, tmp_path, capsys, words, said):
+    words = [word.format(out=tmp_path / "out") for word in words]
     assert screen_here(shards, tmp_path / "out", *words) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -1,8 +1,10 @@
 """Duplicates in a ledger: one of them is kept, whatever the order, the run or the kill."""
 
+import time
+
 import pytest
 from corpus import encode, photograph, records_of
-from runs import commits, here, rows, screen_here
+from runs import commits, here, rows, screen_here, start
 
 from examples.build import Picture, write_webdataset
 from transforms import ledger as ledgers
@@ -180,6 +182,21 @@ def killed(monkeypatch, target, name, at):
         return whole(*args, **kwargs)
 
     monkeypatch.setattr(target, name, dying)
+
+
+def test_a_process_killed_between_screening_and_marking_is_gone_on_with(several, tmp_path):
+    corpus, undisturbed = several
+    output = tmp_path / "out"
+    words = ("--filters", "off", "--duplicates", "near", "--progress", "none")
+    line = ("screen", "--input", corpus, "--output", output, *words)
+    process = start(*line)
+    while process.poll() is None and len(commits(output)) < 4:
+        time.sleep(0.001)
+    process.kill()
+    process.communicate()
+    assert here("verify", output) == 0
+    assert here(*line) == 0
+    assert files(output) == files(undisturbed)
 
 
 def files(output):
