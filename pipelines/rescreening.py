@@ -13,6 +13,7 @@ from pipelines.plan import checked, screening
 from transforms.commit import Commit, UnitEnd
 from transforms.configuration import Configuration, claim, open_screened
 from transforms.duplicates import REASON as DUPLICATE
+from transforms.duplicates import carry_over, is_searched
 from transforms.errors import UserError
 from transforms.ledger import Ledger
 from transforms.rescreen import Changes, Rescreening, unscored
@@ -51,6 +52,8 @@ class LedgerRescreening:
             if name not in done:
                 rows = [self.rescreening.row(row, self._gone) for row in self.ledger.rows(commit)]
                 done[name] = target.commit(name, [UnitEnd(commit.unit, len(rows))], rows)
+        if self.configuration.values.get("duplicates"):
+            carry_over(self.ledger, target)
         return list(done.values())
 
     @cached_property
@@ -83,8 +86,15 @@ def plan_rescreening(options: argparse.Namespace) -> LedgerRescreening:
         UserError: a filter has no scores in the ledger, or the folder is no run's output.
     """
     configuration = open_screened(options.output)
+    ledger = Ledger(options.output, configuration)
     config = screening(options)
-    if (configuration.values.get("duplicates") or {}).get("kind") == NEAR:
+    duplicates = configuration.values.get("duplicates")
+    if duplicates and not is_searched(ledger):
+        raise UserError(
+            f"{options.output}: it was not searched for duplicates to the end; run the command "
+            "that wrote it again"
+        )
+    if duplicates and duplicates["kind"] == NEAR:
         config = config.recording_hashes()
     values: dict[str, Any] = {
         **configuration.values,
@@ -100,7 +110,10 @@ def plan_rescreening(options: argparse.Namespace) -> LedgerRescreening:
             "this configuration into another folder, or leave these filters out"
         )
     return LedgerRescreening(
-        Ledger(options.output, configuration),
+        ledger,
         Configuration(values),
-        Rescreening(screening_of(checked(config)), annotated="model" in configuration.values),
+        Rescreening(
+            screening_of(checked(config)),
+            may_keep="model" not in configuration.values and not duplicates,
+        ),
     )

@@ -152,6 +152,21 @@ class DuplicateSearch:
         return nothing  # it was let pass although its hash could not be had
 
 
+def is_searched(ledger: Ledger) -> bool:
+    """Whether every committed unit, as it is now, was searched for duplicates."""
+    joined, _ = _joined(ledger)
+    return all(
+        name in joined and joined[name].sha256 == commit.sha256
+        for name, commit in ledger.committed().items()
+    )
+
+
+def carry_over(source: Ledger, target: Ledger) -> None:
+    """Remember a ledger's kept rows as survivors, all of which survived the search in another."""
+    commits = target.committed()
+    _remember(target, commits, dict.fromkeys(commits, ()), _joined(source)[1])
+
+
 def marked(row: dict[str, Any], duplicate: Duplicate, threshold: int) -> dict[str, Any]:
     """The row of a record that turned out to be a duplicate; the decision's label is the survivor.
 

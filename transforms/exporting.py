@@ -71,12 +71,11 @@ class Exporter:
 
     def remove_orphans(self) -> None:
         """Remove the shards of units that are not in the ledger any more."""
-        names = self._exports().keys() - self.ledger.committed().keys()
-        for name in names:
-            path = self._record_path(name)
-            export = Export(**storage.read_json(path))
-            storage.delete([export.file] if export.file else [])
-            storage.delete([path])
+        committed = self.ledger.committed()
+        for name, export in self._exports().items():
+            if name not in committed:
+                storage.delete([export.file] if export.file else [])
+                storage.delete([self._record_path(name)])
 
     def export(self, unit: Unit) -> Export:
         """Write the shard of a unit, whole or not at all, and then the record that says so.

@@ -39,10 +39,14 @@ class _Step:
 
 @dataclass(frozen=True)
 class Rescreening:
-    """The new filters. annotated: rows that are kept have to have annotations."""
+    """The new filters.
+
+    may_keep: a record that all filters have looked at and none stops any more is kept. Not so where
+    it would have to have annotations, or to be searched for duplicates.
+    """
 
     screening: Screening
-    annotated: bool
+    may_keep: bool
 
     def row(self, row: Row, gone: Collection[str] = ()) -> Row:
         """The row as the new filters would have it, as far as its scores tell.
@@ -114,8 +118,8 @@ class Rescreening:
             marks = [values for values in row["decisions"] if values["filter"] == DUPLICATES]
             return {**passed, "decisions": [*passed["decisions"], *marks]}
         # The pictures of those that stopped at the text were never decoded.
-        screened = bool(stored) and _stage(stored[-1]) == "image" and not self.annotated
-        if row["outcome"] in (Outcome.FILTERED, Outcome.QUARANTINED) and screened:
+        screened = bool(stored) and _stage(stored[-1]) == "image"
+        if row["outcome"] != Outcome.DUPLICATE and screened and self.may_keep:
             return {**passed, "outcome": Outcome.KEPT.value, "reason": None}
         return {**passed, "outcome": Outcome.QUARANTINED.value, "reason": NEEDS_SCREENING}
 

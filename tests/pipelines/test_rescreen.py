@@ -183,6 +183,27 @@ def test_a_duplicate_whose_survivor_falls_is_looked_at_again(tmp_path):
     assert {found[r.name]["reason"] for r in records} == {"too_small"}
 
 
+def test_what_was_never_searched_for_duplicates_is_not_kept(corpus, tmp_path, capsys):
+    output, new = tmp_path / "out", tmp_path / "new"
+    filters = ("--filters", config(tmp_path, **MIDDLING), "--duplicates", "exact")
+    twin = corpus.with_name("twin.tar")
+    twin.write_bytes(corpus.read_bytes())
+    assert screen_here([corpus, twin], output, *filters) == 0
+    loose = config(tmp_path, **MIDDLING | {"blank_image": {"min_spread": 0, "min_entropy": 0}})
+    assert here("rescreen", output, "--filters", loose, "--write", new) == 0
+    pale = [row for row in rows(new) if row["source"]["key"] == "pale"]
+    assert [row["reason"] for row in pale] == ["rescreen:needs_screening"] * 2
+    survivors = {row["id"] for row in rows(new) if row["outcome"] == "kept"}
+    assert here("retry", new, "--progress", "none") == 0
+    pale = [row for row in rows(new) if row["source"]["key"] == "pale"]
+    assert sorted(row["outcome"] for row in pale) == ["duplicate", "kept"]
+    assert survivors <= {row["id"] for row in rows(new) if row["outcome"] == "kept"}
+    # As after a kill between screening and marking.
+    (output / "duplicates.json").unlink()
+    assert here("rescreen", output, "--filters", loose) == 2
+    assert "not searched for duplicates to the end" in capsys.readouterr().err
+
+
 def test_writing_that_breaks_off_is_gone_on_with(corpus, tmp_path, monkeypatch):
     other = corpus.with_name("b.tar")
     other.write_bytes(corpus.read_bytes())
