@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from filters import onnx
+from filters.activation import activated
 from filters.classifier_config import ClassifierConfig
 from filters.contract import BackendDown, Filter, Item, Scores, Subject
 
@@ -46,7 +47,7 @@ class Classifier:
         self._check_digest()
         for start in range(0, len(pictures), config.batch):
             batch = [model_input(p, config) for p in pictures[start : start + config.batch]]
-            answers = _activated(_run(config, np.stack(batch)), config.activation)
+            answers = activated(_run(config, np.stack(batch)), config.activation)
             if answers.ndim != 2 or answers.shape[1] <= max(config.labels):
                 raise ValueError(f"{config.path}: an output {answers.shape} hasn't all the labels")
             found += [
@@ -124,14 +125,3 @@ def _signature(path: Path) -> Any:
     (argument,) = signature.structured_input_signature[1]
     # A signature alone doesn't keep its variables alive.
     return lambda batch, model=model: signature(**{argument: tf.constant(batch)})
-
-
-def _activated(outputs: np.ndarray, activation: str) -> np.ndarray:
-    """Scores of float[B,L]; in float64, where neither function overflows."""
-    outputs = np.asarray(outputs, np.float64)
-    if activation == "sigmoid":
-        return 1 / (1 + np.exp(-np.clip(outputs, -700, 700)))
-    if activation == "softmax":
-        powers = np.exp(outputs - outputs.max(axis=-1, keepdims=True))
-        return powers / powers.sum(axis=-1, keepdims=True)
-    return outputs

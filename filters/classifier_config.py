@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -10,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from filters.activation import ACTIVATIONS
 from filters.doubt import DoubtPolicy
+from filters.hints import hint
 
 LAYOUTS = ("NHWC", "NCHW")
 CHANNELS = ("RGB", "BGR")
-ACTIVATIONS = ("none", "softmax", "sigmoid")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,9 +84,7 @@ class ClassifierConfig:
         """Of plain values, as YAML has them; ValueError for an option unknown or missing."""
         known = {one.name: one for one in fields(cls)}
         for option in options.keys() - known.keys():
-            close = difflib.get_close_matches(option, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
-            raise ValueError(f"classifier: unknown option {option}: {hint}")
+            raise ValueError(f"classifier: unknown option {option}: {hint(option, known)}")
         values = dict(options)
         for option in ("name", "path", "size", "labels", "drop"):
             if option not in values:

@@ -14,7 +14,6 @@ withhold: true             # text that wasn't found harmless is left out of rows
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -26,6 +25,7 @@ import yaml
 
 from filters import factories
 from filters.contract import Filter, Subject
+from filters.hints import hint
 from filters.screening import AnyFilter, Redaction, Screening
 
 PRESETS = ("strict", "default", "off")
@@ -42,6 +42,7 @@ BACKENDS: dict[str, dict[str, Callable[..., Any]]] = {
     },
     "toxicity": {
         "network": factories.toxicity,
+        "detoxify": factories.toxicity_by_detoxify,
         "perspective": factories.toxicity_by_perspective,
         "moderate_text": factories.toxicity_by_moderate_text,
     },
@@ -254,9 +255,7 @@ def _refuse_unknown(where: str, given: Iterable[Any], known: Iterable[str]) -> N
     known = list(known)
     for word in given:
         if word not in known:
-            near = difflib.get_close_matches(str(word), known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known) or 'none'}"
-            raise FilterConfigError(f"{where}: {word!r} is unknown; {hint}")
+            raise FilterConfigError(f"{where}: {word!r} is unknown; {hint(word, known)}")
 
 
 def _plain(one: FilterConfig) -> dict[str, Any]:

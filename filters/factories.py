@@ -67,6 +67,39 @@ def toxicity(
     return toxicity_filter(thresholds, **_given(tiers=tiers), **shared)
 
 
+def toxicity_by_detoxify(
+    path: str,
+    tokenizer: str,
+    variant: str | None = None,
+    labels: Mapping[int, str] | None = None,
+    languages: Sequence[str] | None = None,
+    thresholds: Mapping[str, float] | None = None,
+    activation: str | None = None,
+    sha256: str | None = None,
+    tokenizer_sha256: str | None = None,
+    max_tokens: int | None = None,
+    threads: int | None = None,
+    batch: int | None = None,
+    **shared: Any,
+) -> Filter:
+    """By a Detoxify checkpoint of the operator's in ONNX; see `filters.text_classifier_config`."""
+    from filters.text_classifier import text_classifier_filter
+    from filters.text_classifier_config import detoxify_config
+
+    given = _given(
+        labels=labels,
+        languages=languages,
+        thresholds=thresholds,
+        activation=activation,
+        sha256=sha256,
+        tokenizer_sha256=tokenizer_sha256,
+        max_tokens=max_tokens,
+        threads=threads,
+        batch=batch,
+    )
+    return text_classifier_filter(detoxify_config(path, tokenizer, variant, **given), **shared)
+
+
 def toxicity_by_perspective(
     key_from: str = "env:PERSPECTIVE_API_KEY",
     attributes: Sequence[str] | None = None,
