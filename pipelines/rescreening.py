@@ -13,13 +13,13 @@ from pipelines.plan import checked, screening
 from transforms.commit import Commit, UnitEnd
 from transforms.configuration import Configuration, claim, open_screened
 from transforms.duplicates import REASON as DUPLICATE
-from transforms.duplicates import carry_over, is_searched
 from transforms.errors import UserError
 from transforms.ledger import Ledger
 from transforms.rescreen import Changes, Rescreening, unscored
 from transforms.row import Outcome
 from transforms.screens import screening_of
 from transforms.storage import remove_temporary
+from transforms.survivors import carry_over, is_searched
 
 
 @dataclass(frozen=True)

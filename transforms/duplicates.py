@@ -9,7 +9,7 @@ simply made again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,13 +18,13 @@ from filters.contract import Decision, Verdict
 from filters.duplicates import EXACT, NEAR, Duplicate, Fingerprints, find_duplicates
 from filters.hash_join import DEFAULT_THRESHOLD
 from filters.perceptual_hash import BYTES, QUALITY_SCORE, PerceptualHashes, recorded_hashes
-from transforms import storage
 from transforms.commit import Commit
 from transforms.configuration import open_claimed
 from transforms.errors import UserError
 from transforms.ledger import Ledger
 from transforms.readers.streams import absolute
 from transforms.row import Outcome, decision_values
+from transforms.survivors import is_searched, remember, remembered, survivors
 
 KINDS = (EXACT, NEAR)
 FILTER = "duplicates"
@@ -32,26 +32,9 @@ REASON = "duplicate:"
 SCORER = "first-survivor"
 VERSION = "1"
 
-# Which commits were joined (see `Joined`), and with what earlier runs.
-JOINED = "duplicates.json"
-
 # In the search, ids of earlier runs end in this and the run's number: the same record may be in
 # several runs. Record ids have hexadecimal digits alone.
 _RUN = "@"
-
-
-@dataclass(frozen=True)
-class Joined:
-    """What is remembered of a unit that was joined.
-
-    version: edition of its input. generation, sha256: of its committed rows. redone: of the rows
-    that had been redone then, those that survived.
-    """
-
-    version: str
-    generation: int
-    sha256: str
-    redone: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -87,27 +70,26 @@ class DuplicateSearch:
             WorkError: a committed file is missing or was changed.
             UserError: rows have hashes of another version, which can't be compared.
         """
-        commits = ledger.committed()
-        joined, before = _joined(ledger)
+        joined, before = remembered(ledger)
         earlier = list(dict.fromkeys((*before, *map(absolute, self.earlier))))
+        if is_searched(ledger) and earlier == before:
+            return 0
+        commits = ledger.committed()
         parts = {
-            name: self._kept(ledger, commit, _survivors(commit, joined.get(name)))
+            name: self._kept(ledger, commit, survivors(commit, joined.get(name)))
             for name, commit in commits.items()
         }
-        if all(part.earlier is not None and part.earlier.all() for part in parts.values()):
-            found: list[Duplicate] = []
-        else:
-            found = find_duplicates(
-                _together([*self._survivors(earlier), *parts.values()]), self.threshold
-            )
-        marks: dict[str, Duplicate] = {one.id: one for one in found}
+        marks: dict[str, Duplicate] = {}
+        if not all(np.all(part.earlier) for part in parts.values()):
+            pictures = _together([*self._survivors(earlier), *parts.values()])
+            marks = {one.id: one for one in find_duplicates(pictures, self.threshold)}
         for name, part in parts.items():
             if any(id in marks for id in part.ids):
                 rows = (row for row in ledger.rows(commits[name]) if row["id"] in marks)
                 changed = [marked(row, marks[row["id"]], self.threshold) for row in rows]
                 commits[name] = ledger.amend(name, changed)
         kept = {name: [id for id in part.ids if id not in marks] for name, part in parts.items()}
-        _remember(ledger, commits, kept, earlier)
+        remember(ledger, commits, kept, earlier)
         return len(marks)
 
     def _survivors(self, earlier: Sequence[str]) -> Iterable[Fingerprints]:
@@ -152,21 +134,6 @@ class DuplicateSearch:
         return nothing  # it was let pass although its hash could not be had
 
 
-def is_searched(ledger: Ledger) -> bool:
-    """Whether every committed unit, as it is now, was searched for duplicates."""
-    joined, _ = _joined(ledger)
-    return all(
-        name in joined and joined[name].sha256 == commit.sha256
-        for name, commit in ledger.committed().items()
-    )
-
-
-def carry_over(source: Ledger, target: Ledger) -> None:
-    """Remember a ledger's kept rows as survivors, all of which survived the search in another."""
-    commits = target.committed()
-    _remember(target, commits, dict.fromkeys(commits, ()), _joined(source)[1])
-
-
 def marked(row: dict[str, Any], duplicate: Duplicate, threshold: int) -> dict[str, Any]:
     """The row of a record that turned out to be a duplicate; the decision's label is the survivor.
 
@@ -189,50 +156,6 @@ def marked(row: dict[str, Any], duplicate: Duplicate, threshold: int) -> dict[st
         "reason": decision.reason,
         "decisions": [*row["decisions"], decision_values(decision)],
     }
-
-
-def _survivors(commit: Commit, joined: Joined | None) -> Callable[[str], bool]:
-    """Which of a unit's kept rows were joined before, by their ids."""
-    if joined is None:
-        return lambda id: False
-    if commit.sha256 == joined.sha256:
-        return lambda id: True
-    if commit.unit.version != joined.version or commit.generation <= joined.generation:
-        return lambda id: False  # it was read anew as a whole
-    new = set(commit.redone) - set(joined.redone)
-    return lambda id: id not in new
-
-
-def _joined(ledger: Ledger) -> tuple[dict[str, Joined], list[str]]:
-    """By the names of units what is remembered of them, and the folders of earlier runs."""
-    path = storage.join(ledger.output, JOINED)
-    if not storage.exists(path):
-        return {}, []
-    values = storage.read_json(path)
-    units = values["units"].items()
-    joined = {name: Joined(**{**unit, "redone": tuple(unit["redone"])}) for name, unit in units}
-    return joined, values["earlier"]
-
-
-def _remember(
-    ledger: Ledger,
-    commits: Mapping[str, Commit],
-    kept: Mapping[str, Sequence[str]],
-    earlier: Sequence[str],
-) -> None:
-    units = {
-        name: asdict(
-            Joined(
-                version=commit.unit.version,
-                generation=commit.generation,
-                sha256=commit.sha256,
-                redone=tuple(sorted(set(commit.redone) & set(kept[name]))),
-            )
-        )
-        for name, commit in commits.items()
-    }
-    path = storage.join(ledger.output, JOINED)
-    storage.write_json(path, ledger.output, {"earlier": earlier, "units": units})
 
 
 def _together(parts: Sequence[Fingerprints]) -> Fingerprints:
