@@ -90,12 +90,7 @@ def _decoding_options(group: argparse._ArgumentGroup) -> None:
         default="auto",
         help="of weights and arithmetic (default: auto, as the checkpoint is stored)",
     )
-    group.add_argument(
-        "--resize",
-        choices=["bilinear", "bicubic"],
-        default="bilinear",
-        help="how images become square (default: bilinear, as in PaliGemma's training)",
-    )
+    options.resize_argument(group)
     group.add_argument(
         "--final-logit-cap",
         metavar="X",

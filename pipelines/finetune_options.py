@@ -6,7 +6,14 @@ import argparse
 from collections.abc import Sequence
 
 from pipelines.cli import Parser, positive
-from pipelines.options import MAX_PIXELS
+from pipelines.options import (
+    MAX_PIXELS,
+    field_arguments,
+    input_argument,
+    progress_argument,
+    resize_argument,
+    threads_argument,
+)
 
 DESCRIPTION = """\
 Fine-tune PaliGemma, or train one from nothing, on pictures with questions and answers.
@@ -30,14 +37,7 @@ def parser() -> Parser:
 
 def _example_options(it: Parser) -> None:
     group = it.add_argument_group("what is learned from")
-    group.add_argument(
-        "--input",
-        metavar="GLOB",
-        nargs="+",
-        action="extend",
-        required=True,
-        help="shards, lists, images or folders of images; quote globs; may be repeated",
-    )
+    input_argument(group)
     group.add_argument(
         "--held-out",
         metavar="GLOB",
@@ -75,22 +75,8 @@ def _example_options(it: Parser) -> None:
         help="prompt, answer and its end together; longer examples are left out and counted, "
         "never cut (default: 256)",
     )
-    group.add_argument(
-        "--format",
-        choices=["webdataset", "tfrecord", "parquet", "files", "list"],
-        help="of all inputs; by default each input's suffix tells",
-    )
-    group.add_argument(
-        "--image-field", metavar="NAME", help="feature, column or tar suffix that holds the image"
-    )
-    group.add_argument("--text-field", metavar="NAME", help="where {text} is")
-    group.add_argument("--language-field", metavar="NAME", help="where {language} is")
-    group.add_argument(
-        "--resize",
-        choices=["bilinear", "bicubic"],
-        default="bilinear",
-        help="how images become square (default: bilinear, as in PaliGemma's training)",
-    )
+    field_arguments(group)
+    resize_argument(group)
     group.add_argument(
         "--max-pixels",
         metavar="N",
@@ -269,15 +255,8 @@ def _run_options(it: Parser) -> None:
         default="auto",
         help="of the weights that are written (default: as the checkpoint was stored)",
     )
-    group.add_argument(
-        "--threads", metavar="N", type=positive, help="that decode images (default: one a core)"
-    )
-    group.add_argument(
-        "--progress",
-        choices=["auto", "bar", "lines", "none"],
-        default="auto",
-        help="auto: a bar on a terminal, else a line now and then",
-    )
+    threads_argument(group)
+    progress_argument(group)
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:

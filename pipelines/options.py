@@ -11,9 +11,8 @@ from pipelines.cli import Parser, positive
 MAX_PIXELS = 100_000_000
 
 
-def input_options(it: Parser) -> None:
-    """What is read."""
-    group = it.add_argument_group("what is read")
+def input_argument(group: argparse._ArgumentGroup) -> None:
+    """--input"""
     group.add_argument(
         "--input",
         metavar="GLOB",
@@ -22,6 +21,10 @@ def input_options(it: Parser) -> None:
         required=True,
         help="shards, lists, images or folders of images; quote globs; may be repeated",
     )
+
+
+def field_arguments(group: argparse._ArgumentGroup) -> None:
+    """The inputs' format, and where in a record things are."""
     group.add_argument(
         "--format",
         choices=["webdataset", "tfrecord", "parquet", "files", "list"],
@@ -32,6 +35,40 @@ def input_options(it: Parser) -> None:
     )
     group.add_argument("--text-field", metavar="NAME", help="where the image's text is")
     group.add_argument("--language-field", metavar="NAME", help="where the text's language is")
+
+
+def resize_argument(group: argparse._ArgumentGroup) -> None:
+    """--resize"""
+    group.add_argument(
+        "--resize",
+        choices=["bilinear", "bicubic"],
+        default="bilinear",
+        help="how images become square (default: bilinear, as in PaliGemma's training)",
+    )
+
+
+def threads_argument(group: argparse._ArgumentGroup) -> None:
+    """--threads"""
+    group.add_argument(
+        "--threads", metavar="N", type=positive, help="that decode images (default: one a core)"
+    )
+
+
+def progress_argument(group: argparse._ArgumentGroup) -> None:
+    """--progress"""
+    group.add_argument(
+        "--progress",
+        choices=["auto", "bar", "lines", "none"],
+        default="auto",
+        help="auto: a bar on a terminal, else a line now and then",
+    )
+
+
+def input_options(it: Parser) -> None:
+    """What is read."""
+    group = it.add_argument_group("what is read")
+    input_argument(group)
+    field_arguments(group)
     group.add_argument(
         "--key-field", metavar="NAME", help="what names a record; by default its place"
     )
@@ -102,18 +139,11 @@ def output_options(it: Parser) -> None:
 def run_options(it: Parser) -> None:
     """How it runs."""
     group = it.add_argument_group("how it runs")
-    group.add_argument(
-        "--threads", metavar="N", type=positive, help="that decode images (default: one a core)"
-    )
+    threads_argument(group)
     group.add_argument(
         "--dry-run", action="store_true", help="say what would be done, and do nothing"
     )
-    group.add_argument(
-        "--progress",
-        choices=["auto", "bar", "lines", "none"],
-        default="auto",
-        help="auto: a bar on a terminal, else a line now and then",
-    )
+    progress_argument(group)
     group.add_argument(
         "--runner",
         metavar="NAME",
