@@ -45,8 +45,9 @@ VARIANTS = {
 }
 
 # `toxicity` and `identity_attack` are left out: they rise where a group is merely named.
-# `sexual_explicit` is the unsafe-text filter's. The networks learnt 1 for a label that at least
-# half of the annotators gave, so that .5 is where they hold it likelier than not.
+# `sexual_explicit` is the unsafe-text filter's. The networks learnt labels of 0 or 1 (for the
+# debiased ones: 1 from half of the annotators on), so that .5 is where they hold one likelier than
+# not.
 DROPPED = ("severe_toxicity", "obscene", "insult", "threat")
 THRESHOLD = 0.5
 
