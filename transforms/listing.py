@@ -117,6 +117,8 @@ def _near_stored(pattern: str) -> str:
 
 
 def _near_local(pattern: str) -> str:
+    if os.path.isdir(pattern):
+        return "The folder holds no file"
     folder = _folder(pattern) or "/"
     while not os.path.isdir(folder):
         folder = os.path.dirname(folder)

@@ -235,3 +235,9 @@ def test_a_bad_first_shard_is_passed_over_when_options_are_checked(corpus, tmp_p
     touch(tmp_path, "0.tar")
     good = corpus["webdataset"].replace("*", "1")
     assert len(plan([str(tmp_path / "0.tar"), good])) == 2
+
+
+def test_an_empty_folder_is_said_to_be_empty(tmp_path):
+    with pytest.raises(UserError, match=r"nothing matches .*empty\. The folder holds no file"):
+        (tmp_path / "empty").mkdir()
+        plan([str(tmp_path / "empty")])
