@@ -238,6 +238,6 @@ def test_a_bad_first_shard_is_passed_over_when_options_are_checked(corpus, tmp_p
 
 
 def test_an_empty_folder_is_said_to_be_empty(tmp_path):
+    (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"nothing matches .*empty\. The folder holds no file"):
-        (tmp_path / "empty").mkdir()
         plan([str(tmp_path / "empty")])
