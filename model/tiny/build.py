@@ -6,10 +6,7 @@ between processors, and no test expects more.
 
 from __future__ import annotations
 
-import io
-
 import jax
-import sentencepiece
 
 from model.checkpoint import save_npz
 from model.config import GemmaConfig, PaliGemmaConfig, VisionConfig
@@ -17,6 +14,7 @@ from model.paligemma import init_random
 from model.tiny import CHECKPOINT, TOKENIZER
 from model.tiny.captions import sentences
 from model.tokenizer import EOS, SPECIAL_PIECES
+from model.tokenizer_training import train_tokenizer
 
 # 4 control pieces, 256 bytes, the characters and the commonest words of the captions.
 PIECES = 640
@@ -70,33 +68,8 @@ def weights() -> dict:
 
 
 def tokenizer() -> bytes:
-    """A serialised SentencePiece model of Gemma's kind; the same bytes each time.
-
-    Location and mask pieces aren't in the file: `Tokenizer` appends them, as it does to Gemma's.
-    """
-    model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=sentences(),
-        model_writer=model,
-        model_type="bpe",
-        vocab_size=PIECES,
-        byte_fallback=True,
-        character_coverage=1.0,
-        split_digits=True,
-        normalization_rule_name="identity",
-        add_dummy_prefix=False,
-        remove_extra_whitespaces=False,
-        pad_id=0,
-        eos_id=1,
-        bos_id=2,
-        unk_id=3,
-        pad_piece="<pad>",
-        eos_piece="<eos>",
-        bos_piece="<bos>",
-        num_threads=1,
-        minloglevel=2,
-    )
-    return model.getvalue()
+    """A serialised SentencePiece model of Gemma's kind; the same bytes each time."""
+    return train_tokenizer(sentences(), PIECES)
 
 
 if __name__ == "__main__":
