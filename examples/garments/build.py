@@ -42,11 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(argv)
     options.work.mkdir(parents=True, exist_ok=True)
     studio = Studio(load(options.dataset, "train"))
-    codec = _once(options.work / "mask-codec.npz", lambda path: _train_codec(path, studio, options))
-    pieces = _once(options.work / "tokenizer.model", lambda path: path.write_bytes(tokenizer()))
-    start = options.continue_from or _once(
-        options.work / "pretrained.npz", lambda path: _pretrain(path, studio, options)
-    )
+    codec, pieces, start = _start(options, studio)
     encoder = MaskEncoder.load(codec)
     learned = _once(
         options.work / "train",
@@ -75,8 +71,22 @@ def main(argv: Sequence[str] | None = None) -> None:
         (pieces, small.TOKENIZER),
         (options.work / "whole" / "model.npz", small.CHECKPOINT),
     ):
-        shutil.copyfile(made, options.output / carried.name)
+        if made.resolve() != (options.output / carried.name).resolve():
+            shutil.copyfile(made, options.output / carried.name)
         print(f"wrote {options.output / carried.name}")
+
+
+def _start(options: argparse.Namespace, studio: Studio) -> tuple[Path, Path, Path]:
+    """Mask codec, tokenizer and the weights to begin at, which have to go together."""
+    if options.continue_from:
+        beside = options.continue_from.parent
+        return beside / small.MASK_CODEC.name, beside / small.TOKENIZER.name, options.continue_from
+    work = options.work
+    return (
+        _once(work / "mask-codec.npz", lambda path: _train_codec(path, studio, options)),
+        _once(work / "tokenizer.model", lambda path: path.write_bytes(tokenizer())),
+        _once(work / "pretrained.npz", lambda path: _pretrain(path, studio, options)),
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -95,7 +105,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--learning-rate", type=float, default=5e-4)
     parser.add_argument("--save-every", type=int, default=500, help="steps of finetune")
-    parser.add_argument("--continue-from", type=Path, metavar="NPZ")
+    parser.add_argument(
+        "--continue-from",
+        type=Path,
+        metavar="NPZ",
+        help="a model to train further, its tokenizer and mask codec beside it",
+    )
     return parser
 
 

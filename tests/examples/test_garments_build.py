@@ -62,3 +62,16 @@ def test_a_build_makes_a_model_that_answers_and_goes_on_where_it_was(tmp_path, c
     build.main([*arguments, "--steps", "3"])
     assert "making" not in capsys.readouterr().out
     assert {path.name: path.read_bytes() for path in output.iterdir()} == made
+
+
+@pytest.mark.slow
+def test_a_model_is_trained_further_with_its_own_tokenizer_and_codec(tmp_path):
+    dataset = write_dataset(tmp_path)
+    output = tmp_path / "output"
+    output.mkdir()
+    arguments = [str(tmp_path / "work"), "--dataset", str(dataset), "--output", str(output)]
+    arguments += ["--scenes", "20", "--batch-size", "8", "--steps", "2"]
+    build.main([*arguments, "--continue-from", str(small.CHECKPOINT)])
+    for path in (small.TOKENIZER, small.MASK_CODEC):
+        assert (output / path.name).read_bytes() == path.read_bytes()
+    assert (output / small.CHECKPOINT.name).read_bytes() != small.CHECKPOINT.read_bytes()
