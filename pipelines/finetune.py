@@ -56,17 +56,19 @@ def finetune(options: argparse.Namespace) -> int:
 
 def _prepare(plan: TrainingPlan, units: Sequence[Unit], label: str) -> Corpus:
     from pipelines.finetune_log import progress
+    from pipelines.local import measure
     from transforms.training_corpus import prepare
 
-    total = sum(unit.size for unit in units)
-    with progress(plan.options.progress, f"reading what is {label}", total, unit="B") as shown:
+    by, amount = measure(units)
+    total, unit = sum(map(amount, units)), "B" if by == "bytes" else "pictures"
+    with progress(plan.options.progress, f"reading what is {label}", total, unit=unit) as shown:
         corpus = prepare(
             plan.prepared,
             units,
             plan.corpus,
             plan.tokenizer,
             plan.options.threads or os.cpu_count() or 1,
-            lambda records, size: shown.advance(size),
+            lambda records, size: shown.advance(size if by == "bytes" else records),
         )
     pictures, examples = len(corpus.digests), len(corpus.examples)
     print(f"{label}: {examples:,} examples about {pictures:,} pictures", flush=True)

@@ -34,6 +34,8 @@ WAVE_SECONDS = 15.0
 WAVE_UNITS = 64
 # A first guess of bytes a second that errs on the small side, so that the first wave is short.
 FIRST_RATE = 1 << 17
+# What a picture is taken to have where only its name is known.
+PICTURE_BYTES = 50_000
 
 
 def run_in_waves(
@@ -49,10 +51,11 @@ def run_in_waves(
     name = uuid.uuid4().hex
     meter = progress.register(name)
     try:
-        with reporter.watching(meter, sum(unit.size for unit in units)):
+        by, amount = measure(units)
+        with reporter.watching(meter, sum(map(amount, units)), by):
             for wave in waves(units):
                 _run(lambda pipeline: build(pipeline, wave, name))  # noqa: B023 (run at once)
-                reporter.wave_done(sum(unit.size for unit in wave))
+                reporter.wave_done(sum(map(amount, wave)))
     finally:
         progress.unregister(name)
 
@@ -103,6 +106,18 @@ def _give_back_memory() -> None:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
+def measure(units: Sequence[Unit]) -> tuple[str, Callable[[Unit], int]]:
+    """What progress over these units is told by: rows where all say how many, else bytes."""
+    if all(unit.records is not None for unit in units):
+        return "rows", lambda unit: unit.records or 0
+    return "bytes", lambda unit: unit.size
+
+
+def cost(unit: Unit) -> int:
+    """Bytes a unit has to read, about: those of a list are not the bytes of what it names."""
+    return max(unit.size, PICTURE_BYTES * (unit.records or 0))
+
+
 def waves(
     units: Sequence[Unit], clock: Callable[[], float] = time.monotonic
 ) -> Iterator[list[Unit]]:
@@ -114,9 +129,9 @@ def waves(
     left = deque(units)
     while left:
         wave = [left.popleft()]
-        size = wave[0].size
-        while left and len(wave) < WAVE_UNITS and size + left[0].size <= rate * WAVE_SECONDS:
-            size += left[0].size
+        size = cost(wave[0])
+        while left and len(wave) < WAVE_UNITS and size + cost(left[0]) <= rate * WAVE_SECONDS:
+            size += cost(left[0])
             wave.append(left.popleft())
         began = clock()
         yield wave

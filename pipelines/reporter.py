@@ -21,8 +21,8 @@ BAR = "{percentage:3.0f} % |{bar}| {desc}"
 class Reporter:
     """Shows images done, images a second and time left, from a meter that the work advances.
 
-    How many images a tar holds isn't known beforehand, so the share that is done, and with it the
-    time left, goes by bytes.
+    Where it isn't known beforehand how many images there are (a tar doesn't say), the share that
+    is done, and with it the time left, goes by bytes.
     """
 
     def __init__(self, style: str = "auto", stream: TextIO | None = None):
@@ -31,13 +31,13 @@ class Reporter:
         if style == "auto":
             style = "bar" if self._stream.isatty() else "lines"
         self._style = style
-        self._done_bytes = 0
+        self._done = 0
         self._wave_start = 0
 
     @contextlib.contextmanager
-    def watching(self, meter: Meter, total: int) -> Iterator[None]:
-        """Show the meter until the block ends. total: bytes that all the work has."""
-        self._meter, self._total = meter, max(total, 1)
+    def watching(self, meter: Meter, total: int, by: str = "bytes") -> Iterator[None]:
+        """Show the meter until the block ends. total: `by` (bytes or rows) of all the work."""
+        self._meter, self._total, self._by = meter, max(total, 1), by
         self._began = time.monotonic()
         finished = threading.Event()
         show: Callable[[threading.Event], object] = {
@@ -55,15 +55,15 @@ class Reporter:
             finished.set()
             thread.join()
 
-    def wave_done(self, size: int) -> None:
-        """Some units are committed: `size` bytes of input, whatever their images had."""
-        self._done_bytes += size
-        self._wave_start = self._meter.bytes
+    def wave_done(self, amount: int) -> None:
+        """Some units are committed: so much of the total, whatever the meter says of them."""
+        self._done += amount
+        self._wave_start = getattr(self._meter, self._by)
 
     def share(self) -> float:
         """How much is done, between 0 and 1."""
-        under_way = self._meter.bytes - self._wave_start
-        return min((self._done_bytes + under_way) / self._total, 1.0)
+        under_way = getattr(self._meter, self._by) - self._wave_start
+        return min((self._done + under_way) / self._total, 1.0)
 
     def text(self) -> str:
         """``1,234 images, 56.7 images/s, 0:12:34 left``"""

@@ -63,6 +63,22 @@ def test_progress_counts_images_and_estimates_the_time_left():
         assert reporter.share() == 0.5
 
 
+def test_progress_goes_by_rows_where_every_unit_says_how_many_it_has():
+    lists = [Unit(format="list", uri="/a.csv", start=n, size=40, records=1000) for n in range(3)]
+    by, amount = local.measure(lists)
+    assert (by, sum(map(amount, lists))) == ("rows", 3000)
+    assert local.measure([*lists, *units([5])])[0] == "bytes"
+    reporter, meter = Reporter("none"), Meter()
+    with reporter.watching(meter, 3000, by):
+        meter.add(rows=750, size=10**9)
+        assert reporter.share() == 0.25
+
+
+def test_a_list_is_not_taken_for_as_small_as_its_lines():
+    lists = [Unit(format="list", uri="/a.csv", start=n, size=40, records=1000) for n in range(9)]
+    assert len(next(local.waves(lists, Clock()))) == 1
+
+
 @pytest.mark.parametrize("style", ["auto", "bar"])
 def test_without_a_terminal_there_is_no_bar_unless_it_is_asked_for(style):
     stream, meter = io.StringIO(), Meter()
