@@ -68,7 +68,7 @@ def _ask(
 
 def _item(example: Example, annotation: Annotation) -> Item | None:
     """What is judged of an answer: its words, those of boxes' labels included."""
-    text = _SPECIAL_PIECE.sub(" ", annotation.raw).strip()
+    text = _words(annotation.raw)
     if not text:
         return None
     return Item(example.record.id, text=text, language=annotation.prompt.language)
@@ -99,13 +99,26 @@ def _after(
 
 def _redacted(annotation: Annotation) -> Annotation:
     language = annotation.prompt.language
+    raw = redacted(annotation.raw, language)
+    words = _words(raw)
+    # Found across location pieces or labels: these have to go for it to go.
+    across = redacted(words, language) != words
+
+    def label(text: str) -> str:
+        return "" if across else redacted(text, language)
+
     return replace(
         annotation,
-        text=redacted(annotation.text, language),
-        raw=redacted(annotation.raw, language),
-        boxes=tuple(replace(b, label=redacted(b.label, language)) for b in annotation.boxes),
-        masks=tuple(replace(m, label=redacted(m.label, language)) for m in annotation.masks),
+        text=redacted(_words(annotation.text), language),
+        raw=redacted(words, language) if across else raw,
+        boxes=tuple(replace(box, label=label(box.label)) for box in annotation.boxes),
+        masks=tuple(replace(mask, label=label(mask.label)) for mask in annotation.masks),
     )
+
+
+def _words(raw: str) -> str:
+    """What the model wrote, without location and mask pieces."""
+    return _SPECIAL_PIECE.sub(" ", raw).strip()
 
 
 def _kept(example: Example, annotations: tuple[Annotation, ...]) -> dict[str, Any]:

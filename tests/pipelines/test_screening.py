@@ -146,6 +146,19 @@ def test_what_the_model_reads_can_be_blacked_out(tmp_path, picture, monkeypatch)
     assert row["annotations"][0]["text"] == "card [CREDIT_CARD_NUMBER]"
 
 
+def test_what_stands_across_location_pieces_is_blacked_out_too(
+    tmp_path, picture, monkeypatch, capsys
+):
+    writing(monkeypatch, "card 4111<loc0001>1111<loc0002>1111<loc0003>1111")
+    config = tmp_path / "filters.yaml"
+    config.write_text("filters: {personal_information: {action: redact, subjects: [text, output]}}")
+    path = shard(tmp_path, picture, PLANTED[-1:])
+    assert annotate_here(path, tmp_path / "out", "--filters", config) == 0
+    (row,) = rows(tmp_path / "out")
+    assert row["annotations"][0]["raw"] == "card [CREDIT_CARD_NUMBER]"
+    assert "4111" not in everything_written(tmp_path / "out", capsys)
+
+
 def test_a_filter_that_breaks_quarantines_unless_it_is_said_to_fail_open(
     tmp_path, picture, monkeypatch
 ):
