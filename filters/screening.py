@@ -37,6 +37,11 @@ class Redaction:
         """As the filter decides, with KEEP and the reason `redacted` in place of DROP."""
         return [_redacting(decision) for decision in self.filter.screen(items)]
 
+    def remainder(self, item: Item | None) -> Decision | None:
+        """What the filter says of an item that was blacked out, where that still isn't KEEP."""
+        decision = self.filter.screen([item])[0] if item else None
+        return None if decision is None or decision.verdict is Verdict.KEEP else decision
+
     def redecide(self, stored: Decision) -> Decision:
         """As `Filter.redecide`, likewise."""
         return _redacting(self.filter.redecide(stored))

@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from filters.contract import Decision, Item, Verdict
-from filters.screening import REDACTED, AnyFilter, redacted
+from filters.language import language_of
+from filters.screening import REDACTED, AnyFilter, Redaction, redacted
 from transforms.prepare import Example
 from transforms.record import RecordError
 from transforms.row import Outcome, annotation_values, failed_row, row
@@ -62,7 +63,7 @@ def _ask(
     results: list[Any] = list(pairs)
     for (place, number, _), decision in zip(items, decisions, strict=True):
         if not isinstance(results[place], dict):
-            results[place] = _after(results[place], number, decision, one.fail_open)
+            results[place] = _after(results[place], number, decision, one)
     return results
 
 
@@ -75,18 +76,17 @@ def _item(example: Example, annotation: Annotation) -> Item | None:
 
 
 def _after(
-    pair: tuple[Example, tuple[Annotation, ...]], number: int, decision: Decision, fail_open: bool
+    pair: tuple[Example, tuple[Annotation, ...]], number: int, decision: Decision, one: AnyFilter
 ) -> tuple[Example, tuple[Annotation, ...]] | dict[str, Any]:
     example, annotations = pair
+    if decision.reason == REDACTED and isinstance(one, Redaction):
+        blacked_out = _redacted(example, annotations[number])
+        annotations = (*annotations[:number], blacked_out, *annotations[number + 1 :])
+        # What can't be blacked out whole is not let pass.
+        decision = one.remainder(_item(example, blacked_out)) or decision
     example = replace(example, decisions=(*example.decisions, decision))
     unanswered = decision.verdict in (Verdict.NO_VERDICT, Verdict.ERROR)
-    if decision.verdict is Verdict.KEEP or (unanswered and fail_open):
-        if decision.reason == REDACTED:
-            annotations = (
-                *annotations[:number],
-                _redacted(annotations[number]),
-                *annotations[number + 1 :],
-            )
+    if decision.verdict is Verdict.KEEP or (unanswered and one.fail_open):
         return example, annotations
     return row(
         example.record,
@@ -97,8 +97,10 @@ def _after(
     )
 
 
-def _redacted(annotation: Annotation) -> Annotation:
-    language = annotation.prompt.language
+def _redacted(example: Example, annotation: Annotation) -> Annotation:
+    found = _item(example, annotation)
+    assert found is not None
+    language = language_of(found)
     raw = redacted(annotation.raw, language)
     words = _words(raw)
     # Found across location pieces or labels: these have to go for it to go.

@@ -17,7 +17,8 @@ from PIL import Image
 
 from filters.config import ScreeningConfig
 from filters.contract import Decision, Item, Verdict
-from filters.screening import REDACTED, AnyFilter, Screening, redacted, strings
+from filters.language import language_of
+from filters.screening import REDACTED, AnyFilter, Redaction, Screening, redacted, strings
 from model.preprocess import Resampling, resize
 from model.tasks import MissingFieldError, Prompt, PromptError, Task, record_fields
 from transforms.images import ImageError, ImageInfo, decode, probe
@@ -189,16 +190,33 @@ class Preparation:
         decisions = (*candidate.decisions, decision)
         unanswered = decision.verdict in (Verdict.NO_VERDICT, Verdict.ERROR)
         if decision.verdict is Verdict.KEEP or (unanswered and one.fail_open):
-            record = candidate.record
-            if decision.reason == REDACTED:
-                record = _redacted(record)
-            return replace(candidate, record=record, decisions=decisions)
+            kept = replace(candidate, decisions=decisions)
+            return self._blacked_out(kept, one) if isinstance(one, Redaction) else kept
         return row(
             self._shown(candidate.record, candidate.clean),
             Outcome.QUARANTINED if unanswered else Outcome.FILTERED,
             reason=decision.reason,
             image=candidate.image,
             decisions=decisions,
+        )
+
+    def _blacked_out(self, candidate: _Candidate, one: Redaction) -> _Candidate | Row:
+        """The candidate without what was found in its text; a row if not all of it would go."""
+        if candidate.decisions[-1].reason != REDACTED:
+            return candidate
+        about = _text_item(one.name)
+        found = about(candidate)
+        assert found is not None
+        clean = replace(candidate, record=_redacted(candidate.record, language_of(found)))
+        remainder = one.remainder(about(clean))
+        if remainder is None:
+            return clean
+        return row(
+            replace(candidate.record, text=None, metadata={}),
+            Outcome.FILTERED,
+            reason=remainder.reason,
+            image=candidate.image,
+            decisions=(*candidate.decisions[:-1], remainder),
         )
 
     def _decode(self, candidate: _Candidate) -> _Candidate | Row:
@@ -248,12 +266,12 @@ def _text_item(filter_name: str) -> Callable[[_Candidate], Item | None]:
     return item
 
 
-def _redacted(record: Record) -> Record:
+def _redacted(record: Record, language: str) -> Record:
     """The record with personal information blacked out of its text and metadata."""
     return replace(
         record,
-        text=redacted(record.text, record.language),
-        metadata=redacted(record.metadata, record.language),
+        text=redacted(record.text, language),
+        metadata=redacted(record.metadata, language),
     )
 
 

