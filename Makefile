@@ -41,13 +41,21 @@ lint: $(VENV)/test.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The tests' versions come first, so that what is tested is what users get.
-COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	--no-emit-index-url --no-emit-find-links --no-annotate --no-header
+# The tests' versions come first, so that what is tested is what users get. An accelerator's file
+# holds only what the image's variant has beyond base.txt, for the worker's one platform.
+COMPILE = $(BIN)/uv pip compile --quiet --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-annotate --no-header --python-version 3.11
+WORKER = $(COMPILE) --python-platform x86_64-manylinux_2_31
+BEYOND_BASE = --constraint requirements/base.txt \
+	$$(sed -n 's/^\([A-Za-z0-9._-]*\)==.*/--no-emit-package \1/p' requirements/base.txt)
 
 lock: | $(BIN)/uv
-	$(COMPILE) requirements/dev.in --output-file requirements/dev.txt
-	$(COMPILE) requirements/base.in --constraint requirements/dev.txt --output-file requirements/base.txt
+	$(COMPILE) --universal requirements/dev.in --output-file requirements/dev.txt
+	$(COMPILE) --universal requirements/base.in --constraint requirements/dev.txt \
+		--output-file requirements/base.txt
+	$(WORKER) requirements/tpu.in $(BEYOND_BASE) --output-file requirements/tpu.txt
+	$(WORKER) requirements/gpu.in $(BEYOND_BASE) --output-file requirements/gpu.txt
+	$(WORKER) requirements/airflow.in --output-file requirements/airflow.txt
 
 clean:
 	rm -rf $(VENV) $(DEMO) .cache build *.egg-info
