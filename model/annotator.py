@@ -24,6 +24,7 @@ from model.mask_codec import MaskDecoder, paste
 from model.parse import Parsed, parse
 from model.tasks import Prompt, Task, TaskError
 from model.tokenizer import Tokenizer, TokenizerError
+from model.usage import Usage
 
 TOKENIZER = "tokenizer.model"
 
@@ -232,14 +233,9 @@ class Annotator:
         return cls(spec, Engine.load(engine_spec, storage), tokenizer, decoder)
 
     @property
-    def padded_rows(self) -> int:
-        """Rows that only filled a batch, since loading."""
-        return self._engine.padded_rows
-
-    @property
-    def recompilations(self) -> int:
-        """Programs compiled after loading; anything but 0 is a bug."""
-        return self._engine.recompilations
+    def used(self) -> Usage:
+        """What the engine has done since loading."""
+        return self._engine.used
 
     def annotate(
         self,

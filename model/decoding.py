@@ -22,12 +22,14 @@ class Answers(NamedTuple):
 
     tokens: int32[B, M], PAD behind the end. log_probs: float32[B], natural logarithm of what the
     model itself (at temperature 1) gives the answer, summed through its first EOS.
-    ended: bool[B], False where the limit cut the answer.
+    ended: bool[B], False where the limit cut the answer. steps: int32, tokens that each row was
+    decoded for, whether it still needed them or not.
     """
 
     tokens: jax.Array
     log_probs: jax.Array
     ended: jax.Array
+    steps: jax.Array
 
 
 class Task(NamedTuple):
@@ -133,7 +135,7 @@ class BestOf:
         rows = task.live.shape[0]
         scores = answers.log_probs.reshape(rows, self.n)
         best = jnp.arange(rows) * self.n + jnp.argmax(scores, axis=1)
-        return Answers(*(array[best] for array in answers))
+        return Answers(*(array[best] for array in answers[:-1]), answers.steps)
 
 
 @dataclass(frozen=True)
@@ -221,7 +223,7 @@ def decode_rows(task: Task, pick: Callable[[jax.Array, jax.Array], jax.Array]) -
         go_on,
         choose(start, task.logits),
     )
-    return Answers(end.tokens, end.log_probs, end.ended)
+    return Answers(end.tokens, end.log_probs, end.ended, end.step)
 
 
 class _Beams(NamedTuple):
@@ -288,4 +290,4 @@ def beam_search(task: Task, width: int) -> Answers:
     )
     first, _ = advance(start, task.logits)
     end = jax.lax.while_loop(undecided, go_on, first)
-    return Answers(end.best_tokens, end.best_score, jnp.isfinite(end.best_score))
+    return Answers(end.best_tokens, end.best_score, jnp.isfinite(end.best_score), end.step)

@@ -9,6 +9,7 @@ boxes = engine.generate(image_tokens, other_prompts)
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,6 +25,7 @@ from model.compilation import compilations_of_this_thread
 from model.config import PaliGemmaConfig
 from model.decoding import EOS, PAD, Answers, Greedy, Strategy, Task
 from model.paligemma import PaliGemma
+from model.usage import Usage
 
 DTYPES = ("float32", "bfloat16")
 
@@ -105,8 +107,7 @@ class Generation:
 class Engine:
     """A loaded model. Calls may come from several threads.
 
-    rows, padded_rows: real rows generated for, and rows that only filled a batch.
-    recompilations: programs compiled after loading; anything but 0 is a bug.
+    used: what it has done since it was loaded.
     """
 
     def __init__(self, spec: EngineSpec, config: PaliGemmaConfig, params: dict):
@@ -115,7 +116,7 @@ class Engine:
             config = config.with_final_cap(spec.final_cap or None)
         self.spec = spec
         self.config = config
-        self.rows = self.padded_rows = self.recompilations = 0
+        self.used = Usage()
         self._lock = threading.Lock()
         self._as_bits = needs_bits(spec.dtype, jax.default_backend())
         self._params = params = self._stored(params)
@@ -158,7 +159,10 @@ class Engine:
         self._check_rows(len(pixels))
         batch = np.zeros(self._image_shape, np.uint8)
         batch[: len(pixels)] = pixels
-        return ImageTokens(self._run(self._encode, batch), len(pixels))
+        began = time.perf_counter()
+        image_tokens = ImageTokens(self._run(self._encode, batch), len(pixels))
+        self._count(seconds=time.perf_counter() - began)
+        return image_tokens
 
     def generate(
         self,
@@ -184,7 +188,8 @@ class Engine:
                 f"max_new_tokens {limit}; compiled for 1 to {self.spec.max_new_tokens}"
             )
         text, valid = self._batch_prompts(prompts)
-        answers = self._run(
+        began = time.perf_counter()
+        results = self._run(
             self._generate[text.shape[1]],
             image_tokens.array,
             text,
@@ -193,10 +198,20 @@ class Engine:
             np.int32(limit),
             self._batch_seeds(seeds, len(prompts)),
         )
+        answers = jax.device_get(results)
+        generation = to_generation(answers, len(prompts), limit)
+        self._count(
+            seconds=time.perf_counter() - began,
+            rows=len(prompts),
+            padded_rows=self.spec.batch_size - len(prompts),
+            row_steps=self.spec.batch_size * int(answers.steps),
+            tokens=sum(map(len, generation.tokens)) + int(generation.ended.sum()),
+        )
+        return generation
+
+    def _count(self, **amounts: float) -> None:
         with self._lock:
-            self.rows += len(prompts)
-            self.padded_rows += self.spec.batch_size - len(prompts)
-        return to_generation(answers, len(prompts), limit)
+            self.used += Usage(**amounts)
 
     def _stored(self, params: dict) -> dict:
         """The parameters as the compiled programs take them."""
@@ -244,8 +259,7 @@ class Engine:
         result = program(self._params, *args)
         compiled = compilations_of_this_thread() - before
         if compiled:
-            with self._lock:
-                self.recompilations += compiled
+            self._count(recompilations=compiled)
         return result
 
 
@@ -302,8 +316,8 @@ def shapes_of(params: dict) -> dict:
 
 
 def to_generation(answers: Answers, rows: int, limit: int) -> Generation:
-    """The first `rows` answers on the host, cut at their ends or at `limit` tokens."""
-    tokens, log_probs, ended = (np.asarray(array)[:rows] for array in jax.device_get(answers))
+    """The first `rows` of answers that are on the host, cut at their ends or at `limit` tokens."""
+    tokens, log_probs, ended = (np.asarray(array)[:rows] for array in answers[:3])
     lengths = np.where(ended, np.argmax(tokens == EOS, axis=1), limit)
     return Generation(
         [row[:length].tolist() for row, length in zip(tokens, lengths, strict=True)],

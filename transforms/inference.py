@@ -12,17 +12,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import ModelHandler
 
+from transforms import counters
 from transforms.errors import WorkError
 from transforms.prepare import Example
 from transforms.record import RecordError
 
 if TYPE_CHECKING:
     from model.annotator import Annotation, Annotator, AnnotatorSpec
-
-NAMESPACE = "palipipe"
+    from model.usage import Usage
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ class PaliGemmaHandler(ModelHandler[Batch, AnnotatedBatch, "Annotator"]):
         return True
 
     def get_metrics_namespace(self) -> str:
-        return NAMESPACE
+        return counters.NAMESPACE
 
     def get_num_bytes(self, batch: Batch) -> int:  # type: ignore[override]
         return sum(example.pixels.nbytes for example in batch.examples)
@@ -98,12 +97,21 @@ class PaliGemmaHandler(ModelHandler[Batch, AnnotatedBatch, "Annotator"]):
         inference_args: dict[str, Any] | None = None,
     ) -> Iterable[AnnotatedBatch]:
         with _lock:
-            padded, compiled = model.padded_rows, model.recompilations
+            before = model.used
             answers = bisect(batch.examples, model)
-            Metrics.counter(NAMESPACE, "padded_rows").inc(model.padded_rows - padded)
-            Metrics.counter(NAMESPACE, "recompilations").inc(model.recompilations - compiled)
+            count_usage(model.used - before)
         described = (_described(a) if isinstance(a, Exception) else tuple(a) for a in answers)
         return [AnnotatedBatch(batch, tuple(described))]
+
+
+def count_usage(used: Usage) -> None:
+    """Add what the model did to the counters of the step."""
+    counters.count(counters.MODEL_ROWS, used.rows)
+    counters.count(counters.PADDED_ROWS, used.padded_rows)
+    counters.count(counters.DECODING_ROW_STEPS, used.row_steps)
+    counters.count(counters.DECODED_TOKENS, used.tokens)
+    counters.count(counters.RECOMPILATIONS, used.recompilations)
+    counters.count_seconds(counters.MODEL_MICROSECONDS, used.seconds)
 
 
 Answer = Sequence["Annotation"] | Exception

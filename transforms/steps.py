@@ -11,26 +11,27 @@ pixels never leave the worker that decoded them.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.metrics import Metrics
 
 from filters.blocklist import BlocklistHit
 from filters.config import ScreeningConfig
+from transforms import counters
 from transforms.again import Again
 from transforms.commit import Commit, UnitEnd, UnitFailure
 from transforms.errors import UnitError, failing_work
-from transforms.inference import NAMESPACE, AnnotatedBatch, Batch
+from transforms.inference import AnnotatedBatch, Batch
 from transforms.ledger import Ledger
 from transforms.output import screened_rows
 from transforms.prepare import Example, PreparationSpec
 from transforms.progress import advance
 from transforms.readers import ReaderOptions, read
 from transforms.screens import screening_of
-from transforms.threads import ahead
+from transforms.threads import Waited, ahead
 from transforms.unit import Unit
 
 ROWS = "rows"
@@ -72,11 +73,21 @@ class PrepareUnit(beam.DoFn):
         self._executor.shutdown()
 
     def process(self, unit: Unit) -> Iterator[Batch | beam.pvalue.TaggedOutput]:
+        began = time.perf_counter()
+        prepared = Waited(self._prepared(unit))
+        yield from self._batches(unit, prepared)
+        counters.count_seconds(counters.WAITING_MICROSECONDS, prepared.seconds)
+        # What follows in the fused stage, the model above all, runs while an element is yielded.
+        counters.count_seconds(counters.UNIT_MICROSECONDS, time.perf_counter() - began)
+
+    def _batches(
+        self, unit: Unit, stream: Iterable[Example | dict[str, Any]]
+    ) -> Iterator[Batch | beam.pvalue.TaggedOutput]:
         name = self._ledger.name(unit)
         records = 0
         waiting: list[Example] = []
         try:
-            for prepared in self._prepared(unit):
+            for prepared in stream:
                 records += 1
                 if isinstance(prepared, Example):
                     waiting.append(prepared)
@@ -89,7 +100,7 @@ class PrepareUnit(beam.DoFn):
             yield beam.pvalue.TaggedOutput(ROWS, (name, UnitFailure.of(unit, error)))
             return
         except BlocklistHit as hit:
-            Metrics.counter(NAMESPACE, "blocklist_hits").inc()
+            counters.count(counters.BLOCKLIST_HITS)
             halted = UnitFailure(unit, "halted by the operator's blocklist", str(hit))
             yield beam.pvalue.TaggedOutput(ROWS, (name, halted))
             return
@@ -148,14 +159,14 @@ class CommitUnit(beam.DoFn):
         for entry in entries:
             if isinstance(entry, UnitFailure):
                 self._ledger.record_failure(entry)
-                Metrics.counter(NAMESPACE, "units_failed").inc()
+                counters.count(counters.UNITS_FAILED)
                 return
             if isinstance(entry, UnitEnd):
                 ends.append(entry)
             else:
                 rows.append(entry)
         commit = self._committer.commit(name, ends, rows)
-        Metrics.counter(NAMESPACE, "units_committed").inc()
+        counters.count(counters.UNITS_COMMITTED)
         for outcome, count in commit.outcomes.items():
-            Metrics.counter(NAMESPACE, f"rows_{outcome}").inc(count)
+            counters.count(counters.outcome_counter(outcome), count)
         yield commit

@@ -1,4 +1,4 @@
-"""Run an iterable ahead of whoever consumes it.
+"""Run an iterable ahead of whoever consumes it, and tell how long that one waited.
 
 For a producer that mostly waits or works outside the interpreter's lock (reading, decoding,
 scoring in native code). Don't use it to make pure Python code faster.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
@@ -64,3 +65,18 @@ def ahead(iterable: Iterable[T], capacity: int) -> Iterator[T]:
     finally:
         stopped.set()
         thread.join()
+
+
+class Waited(Iterator[T]):
+    """The same elements; `seconds` is how long their consumer has waited for them so far."""
+
+    def __init__(self, iterable: Iterable[T]):
+        self.seconds = 0.0
+        self._iterator = iter(iterable)
+
+    def __next__(self) -> T:
+        began = time.perf_counter()
+        try:
+            return next(self._iterator)
+        finally:
+            self.seconds += time.perf_counter() - began

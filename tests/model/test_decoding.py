@@ -135,7 +135,7 @@ def test_one_beam_finds_nothing_less_likely_than_a_greedy_answer_that_ends(table
 def test_log_probabilities_are_the_models_own_of_the_answer_given(strategy, table):
     log_probs = np.asarray(jax.nn.log_softmax(jnp.asarray(table, jnp.float32)))
     answers = machine(strategy, table)
-    for tokens, score, ended in zip(*answers, strict=True):
+    for tokens, score, ended in zip(*answers[:3], strict=True):
         length = tokens.tolist().index(EOS) + 1 if ended else len(tokens)
         before = [-1, *tokens[: length - 1]]
         steps = zip(before, tokens[:length], strict=True)

@@ -105,30 +105,31 @@ def test_bfloat16_weights_are_kept_in_bfloat16_and_answer_alike():
 
 
 def test_nothing_is_compiled_after_loading(engine, golden, prompts):
-    before = engine.recompilations
+    before = engine.used.recompilations
     for rows in (1, 3, 4):
         tokens = engine.encode_images(golden["images"][:rows])
         engine.generate(tokens, prompts[:rows], max_new_tokens=rows)
         engine.generate(tokens, [[2, 5]] * rows)
-    assert engine.recompilations == before == 0
+    assert engine.used.recompilations == before == 0
 
 
 def test_the_counter_sees_a_compilation(engine):
-    before = engine.recompilations
+    before = engine.used
     engine._run(lambda params, x: jax.jit(lambda x: x * 3 + 1)(x), np.arange(7.0))
-    assert engine.recompilations == before + 1
-    engine.recompilations = before
+    assert (engine.used - before).recompilations == 1
+    engine.used = before
 
 
 def test_a_partial_batch_answers_as_the_full_one_and_its_padding_is_counted(
     engine, golden, prompts, image_tokens
 ):
     whole = engine.generate(image_tokens, prompts)
-    rows, padded = engine.rows, engine.padded_rows
+    before = engine.used
     part = engine.generate(engine.encode_images(golden["images"][1:3]), prompts[1:3])
     assert part.tokens == whole.tokens[1:3]
     np.testing.assert_allclose(part.log_probs, whole.log_probs[1:3], atol=1e-4)
-    assert (engine.rows - rows, engine.padded_rows - padded) == (2, 2)
+    used = engine.used - before
+    assert (used.rows, used.padded_rows) == (2, 2)
 
 
 def test_a_row_does_not_depend_on_the_others(engine, golden, prompts, image_tokens):

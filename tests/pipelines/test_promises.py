@@ -139,5 +139,5 @@ def test_numbers_that_overflow_fail_their_row(corpus, tmp_path, monkeypatch):
 def test_no_program_is_compiled_after_loading(corpus, tmp_path):
     assert annotate_here(corpus, tmp_path / "out", "--task", "answer en {question}") == 0
     (model,) = inference._annotators.values()
-    assert model.recompilations == 0
-    assert model.padded_rows > 0
+    assert model.used.recompilations == 0
+    assert model.used.padded_rows > 0
