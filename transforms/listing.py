@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from apache_beam.io.filesystem import BeamIOError
-from apache_beam.io.filesystems import FileSystems
 
 from transforms.errors import UserError
+from transforms.filesystems import filesystem, said
 from transforms.readers.streams import absolute
 
 
@@ -86,17 +86,17 @@ def _stored(pattern: str, is_folder: bool) -> list[Listed]:
 
 def _match(pattern: str, limit: int | None = None) -> list[Any]:
     try:
-        (result,) = FileSystems.match([pattern], [limit])
+        (result,) = filesystem(pattern).match([pattern], [limit])
     except ValueError as error:
         raise UserError(f"{pattern}: {error}") from None
     except BeamIOError as error:
-        raise UserError(f"{pattern} can't be listed: {error}") from None
+        raise UserError(f"{pattern} can't be listed: {said(error)}") from None
     # Stores mark what they show as folders by empty objects whose names end in a slash.
     return [file for file in result.metadata_list if not file.path.endswith("/")]
 
 
 def _in_store(file: Any) -> Listed:
-    edition = file.last_updated_in_seconds or FileSystems.checksum(file.path)
+    edition = file.last_updated_in_seconds or filesystem(file.path).checksum(file.path)
     return Listed(file.path, file.size_in_bytes, f"{file.size_in_bytes}-{edition}")
 
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import posixpath
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, BinaryIO
 
-from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystem import CompressionTypes, FileMetadata
 from apache_beam.io.filesystems import FileSystems
 
 from transforms.errors import WorkError
+from transforms.filesystems import filesystem, naming_the_remedy
 
 TEMPORARY = "_tmp"
 
@@ -35,17 +35,30 @@ def open_binary(path: str) -> BinaryIO:
     """The file's bytes as they are stored: nothing is decompressed for its suffix's sake."""
     if is_local(path):
         return open(path, "rb")
-    return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+    with naming_the_remedy(path):
+        return filesystem(path).open(path, compression_type=CompressionTypes.UNCOMPRESSED)
 
 
 def glob(pattern: str) -> list[str]:
     """Paths that match, sorted; a pattern without wildcards is a path that may exist."""
-    (match,) = FileSystems.match([pattern])
-    return sorted(metadata.path for metadata in match.metadata_list)
+    return sorted(metadata.path for metadata in _match(pattern))
+
+
+def _match(pattern: str) -> list[FileMetadata]:
+    with naming_the_remedy(pattern):
+        (match,) = filesystem(pattern).match([pattern])
+    return match.metadata_list
 
 
 def exists(path: str) -> bool:
-    return FileSystems.exists(path)
+    with naming_the_remedy(path):
+        return filesystem(path).exists(path)
+
+
+def read_bytes(path: str) -> bytes:
+    """A whole file. Raises WorkError where the store fails, FileNotFoundError on this machine."""
+    with naming_the_remedy(path), open_binary(path) as file:
+        return file.read()
 
 
 def read_json(path: str) -> Any:
@@ -54,8 +67,7 @@ def read_json(path: str) -> Any:
     Raises:
         WorkError: it isn't JSON; names the file.
     """
-    with open_binary(path) as file:
-        data = file.read()
+    data = read_bytes(path)
     try:
         return json.loads(data)
     except ValueError as error:
@@ -75,35 +87,36 @@ def list_files(folder: str, suffix: str) -> dict[str, int]:
     """Base name to size in bytes of the files in a folder; empty where there is no such folder."""
     if is_local(folder) and not os.path.isdir(folder):
         return {}
-    (match,) = FileSystems.match([join(folder, "*" + suffix)])
     return {
         posixpath.basename(m.path.replace(os.sep, "/")): m.size_in_bytes
-        for m in match.metadata_list
+        for m in _match(join(folder, "*" + suffix))
+    }
+
+
+def list_times(folder: str) -> dict[str, float | None]:
+    """Base name to the time at which the file was written, in seconds, by the store's own clock.
+
+    None for each file of a store that tells no times; empty where there is no such folder.
+    """
+    if is_local(folder) and not os.path.isdir(folder):
+        return {}
+    return {
+        posixpath.basename(m.path.replace(os.sep, "/")): m.last_updated_in_seconds or None
+        for m in _match(join(folder, "*"))
     }
 
 
 def delete(paths: list[str]) -> None:
     """Remove files that may already be gone."""
-    present = [path for path in paths if exists(path)]
+    present = [path for path in paths if _deletes_what_is_gone(path) or exists(path)]
     if present:
-        FileSystems.delete(present)
+        with naming_the_remedy(present[0]):
+            filesystem(present[0]).delete(present)
 
 
-@contextlib.contextmanager
-def naming_the_remedy(path: str) -> Iterator[None]:
-    """Turn what an operating system says of a failed write into what a person can do about it."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            problem = "no space left to write it; free some"
-        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            problem = "not allowed to write it; check the folder's permissions"
-        else:
-            raise
-        raise WorkError(
-            f"{path}: {problem} and run the same command again: it goes on from what is committed"
-        ) from error
+def _deletes_what_is_gone(path: str) -> bool:
+    """Whether the store takes it well when it is told to delete what isn't there."""
+    return FileSystems.get_scheme(path) in ("s3", "gs")
 
 
 def write_atomically(path: str, root: str, write: Callable[[BinaryIO], object]) -> None:
@@ -113,7 +126,8 @@ def write_atomically(path: str, root: str, write: Callable[[BinaryIO], object]) 
     process killed at any moment leaves the old file or the new one.
 
     Raises:
-        WorkError: the disk is full or may not be written; names the file and the remedy.
+        WorkError: the disk is full or may not be written, or the store fails; names the file and
+            the remedy.
     """
     temporary = join(root, TEMPORARY, f"{posixpath.basename(path)}.{uuid.uuid4().hex}")
     with naming_the_remedy(path):
@@ -150,9 +164,10 @@ def _sync_folder(folder: str) -> None:
 
 def _write_remote(path: str, temporary: str, write: Callable[[BinaryIO], object]) -> None:
     try:
-        with FileSystems.create(temporary, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        store = filesystem(path)
+        with store.create(temporary, compression_type=CompressionTypes.UNCOMPRESSED) as file:
             write(file)
-        FileSystems.rename([temporary], [path])
+        store.rename([temporary], [path])
     except BaseException:
         with contextlib.suppress(Exception):
             delete([temporary])
@@ -173,6 +188,5 @@ def remove_temporary(root: str, older_than: float = 3600) -> None:
     folder = join(root, TEMPORARY)
     if is_local(folder) and not os.path.isdir(folder):
         return
-    (match,) = FileSystems.match([join(folder, "*")])
     before = time.time() - older_than
-    delete([m.path for m in match.metadata_list if m.last_updated_in_seconds < before])
+    delete([m.path for m in _match(join(folder, "*")) if m.last_updated_in_seconds < before])

@@ -18,9 +18,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from apache_beam.io.filesystem import CompressionTypes
-from apache_beam.io.filesystems import FileSystems
 
 from transforms.errors import UnitError
+from transforms.filesystems import filesystem, said
 from transforms.readers.problem import ProblemError
 
 CHUNK = 1 << 20
@@ -51,7 +51,7 @@ class _Storage(io.RawIOBase):
         try:
             data = self._handle.read(len(buffer))
         except Exception as error:
-            raise UnitError(self._uri, f"reading failed ({error})", _RETRY) from error
+            raise UnitError(self._uri, f"reading failed ({said(error)})", _RETRY) from error
         buffer[: len(data)] = data
         return len(data)
 
@@ -134,9 +134,9 @@ def beside(uri: str, name: str) -> str:
 def open_file(uri: str) -> ShardStream:
     """The bytes of a shard as they lie there, seekable. Raises UnitError if it can't be opened."""
     try:
-        handle = FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED)
+        handle = filesystem(uri).open(uri, compression_type=CompressionTypes.UNCOMPRESSED)
     except Exception as error:
-        problem = f"can't be opened ({error})"
+        problem = f"can't be opened ({said(error)})"
         raise UnitError(uri, problem, "Check that it is there and may be read") from error
     return ShardStream(_Storage(handle, uri))
 
@@ -171,13 +171,13 @@ def fetch(uri: str, limit: int) -> bytes:
     too_large_bytes, where that is the file's own trouble; UnitError where storage fails.
     """
     try:
-        filesystem = FileSystems.get_filesystem(uri)
+        store = filesystem(uri)
     except ValueError:
         scheme = uri.split("://")[0]
         message = f"{scheme}:// isn't a filesystem that can be read; copy the file to one first"
         raise ProblemError("unsupported_scheme", message) from None
     try:
-        with filesystem.open(uri, compression_type=CompressionTypes.UNCOMPRESSED) as handle:
+        with store.open(uri, compression_type=CompressionTypes.UNCOMPRESSED) as handle:
             data = bytearray()
             while len(data) <= limit and (chunk := handle.read(limit + 1 - len(data))):
                 data += chunk  # a store may give less than it is asked for
@@ -187,16 +187,16 @@ def fetch(uri: str, limit: int) -> bytes:
         if "://" not in uri:
             message = f"the file can't be read ({type(error).__name__})"
             raise ProblemError("unreadable_file", message) from None
-        if not _exists(filesystem, uri):
+        if not _exists(store, uri):
             raise ProblemError("missing_file", "the file doesn't exist") from None
-        raise UnitError(uri, f"reading failed ({error})", _RETRY) from error
+        raise UnitError(uri, f"reading failed ({said(error)})", _RETRY) from error
     if len(data) > limit:
         raise ProblemError("too_large_bytes", f"the file is larger than {limit} bytes")
     return bytes(data)
 
 
-def _exists(filesystem: Any, uri: str) -> bool:
+def _exists(store: Any, uri: str) -> bool:
     try:
-        return filesystem.exists(uri)
+        return store.exists(uri)
     except Exception as error:
-        raise UnitError(uri, f"storage doesn't answer ({error})", _RETRY) from error
+        raise UnitError(uri, f"storage doesn't answer ({said(error)})", _RETRY) from error

@@ -1,0 +1,92 @@
+"""Beam's filesystems as this project uses them: set up in every process, and with clear words.
+
+A launcher gives them their options once; on a worker Beam has done so, or the environment says all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from apache_beam.io.aws.clients.s3.messages import S3ClientError
+from apache_beam.io.filesystem import FileSystem
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from transforms import s3
+from transforms.errors import WorkError
+
+AGAIN = "run the same command again: it goes on from what is committed"
+
+
+def configure(options: Sequence[str] = ()) -> None:
+    """Give this process's filesystems their options, such as ``--s3_endpoint_url=URL``."""
+    FileSystems.set_options(PipelineOptions(flags=list(options)))
+
+
+def filesystem(path: str) -> FileSystem:
+    """The filesystem of a path, ready for use.
+
+    Raises:
+        ValueError: Beam knows none for the scheme.
+        UserError: it lacks something that the user has to give.
+    """
+    if FileSystems._pipeline_options is None:
+        # A worker that was started without the job's options; see worker_pool_main of Beam.
+        configure()
+    if FileSystems.get_scheme(path) == s3.SCHEME:
+        s3.prepare(FileSystems._pipeline_options)
+    return FileSystems.get_filesystem(path)
+
+
+@contextlib.contextmanager
+def naming_the_remedy(path: str) -> Iterator[None]:
+    """Turn what storage says of a failure into what a person can do about it.
+
+    Raises:
+        WorkError: in place of an error that the storage of `path` raised.
+    """
+    try:
+        yield
+    except _store_errors() as error:
+        if "://" in path:
+            raise WorkError(f"{path}: {_of_a_store(error)}") from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            problem = "no space left to write it; free some"
+        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            problem = "not allowed; check the folder's permissions"
+        else:
+            raise
+        raise WorkError(f"{path}: {problem} and {AGAIN}") from error
+
+
+def _store_errors() -> tuple[type[Exception], ...]:
+    """What filesystems raise: Beam's errors are OSErrors, but some let their clients' through."""
+    from google.api_core.exceptions import GoogleAPIError
+    from google.auth.exceptions import GoogleAuthError
+
+    return OSError, S3ClientError, s3.S3GaveUpError, GoogleAPIError, GoogleAuthError
+
+
+def _of_a_store(error: Exception) -> str:
+    code = getattr(_cause(error), "code", None)
+    if code == 403:
+        return f"the store doesn't allow it ({said(error)}); check the credentials and their rights"
+    if code == 404:
+        return f"not there ({said(error)}); check the bucket's name"
+    return f"the store failed ({said(error)}); {AGAIN}"
+
+
+def said(error: Exception) -> str:
+    """The line in which a store, or what asked it, says what went wrong."""
+    cause = _cause(error)
+    return str(getattr(cause, "message", None) or cause).strip().split("\n")[0]
+
+
+def _cause(error: Any) -> Any:
+    """What a store said, out of Beam's list of what it said of each file."""
+    details = getattr(error, "exception_details", None) or {}
+    inner = next((one for one in details.values() if isinstance(one, Exception)), None)
+    return error if inner is None else _cause(inner)
