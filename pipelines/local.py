@@ -14,7 +14,7 @@ import signal
 import threading
 import time
 import uuid
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -24,7 +24,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from pipelines.reporter import Reporter
-from transforms import progress
+from transforms import counters, progress
 from transforms.errors import raised_in_worker
 from transforms.unit import Unit
 
@@ -42,30 +42,35 @@ def run_in_waves(
     units: Sequence[Unit],
     build: Callable[[beam.Pipeline, Sequence[Unit], str], Any],
     reporter: Reporter,
-) -> None:
+) -> Counter[str]:
     """Run `build(pipeline, units, name of the progress meter)` over all units, wave after wave.
+
+    Returns the totals of the steps' counters.
 
     Raises:
         WorkError: a step failed; what earlier waves committed stays.
     """
     name = uuid.uuid4().hex
     meter = progress.register(name)
+    totals: Counter[str] = Counter()
     try:
         by, amount = measure(units)
         with reporter.watching(meter, sum(map(amount, units)), by):
             for wave in waves(units):
-                _run(lambda pipeline: build(pipeline, wave, name))  # noqa: B023 (run at once)
+                totals += _run(lambda p: build(p, wave, name))  # noqa: B023 (run at once)
                 reporter.wave_done(sum(map(amount, wave)))
     finally:
         progress.unregister(name)
+    return totals
 
 
-def _run(build: Callable[[beam.Pipeline], Any]) -> None:
+def _run(build: Callable[[beam.Pipeline], Any]) -> Counter[str]:
     # Without this, options would be read from the command line of whoever imported us.
     options = PipelineOptions(flags=[], save_main_session=False)
     try:
         with _minding_ctrl_c(), beam.Pipeline(runner=FnApiRunner(), options=options) as pipeline:
             build(pipeline)
+        return counters.totals(pipeline.result)
     except Exception as error:
         raise raised_in_worker(error) from error
     finally:

@@ -16,6 +16,9 @@ UNITS_COMMITTED = "units_committed"
 UNITS_FAILED = "units_failed"
 BLOCKLIST_HITS = "blocklist_hits"
 
+ROWS = "rows_"
+"""What the counter of rows of an outcome begins with."""
+
 MODEL_ROWS = "model_rows"
 """Answers asked of the model: pictures times tasks."""
 PADDED_ROWS = "padded_rows"
@@ -46,7 +49,7 @@ def count_seconds(name: str, seconds: float) -> None:
 
 def outcome_counter(outcome: str) -> str:
     """The counter of rows with an outcome."""
-    return f"rows_{outcome}"
+    return ROWS + outcome
 
 
 def totals(result: Any) -> Counter[str]:
