@@ -42,6 +42,8 @@ class Commit:
     sha256, bytes: of the data file.
     generation: how often rows were decided anew since the unit was read.
     redone: ids of those that were read anew then, and not only marked.
+    run: name of the run that committed it, as the history has it.
+    taken_over: how many rows have the answers of an earlier run (`transforms.answers`).
     """
 
     unit: Unit
@@ -55,6 +57,8 @@ class Commit:
     schema_version: int = SCHEMA_VERSION
     generation: int = 0
     redone: tuple[str, ...] = ()
+    run: str = ""
+    taken_over: int = 0
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Commit:

@@ -6,14 +6,19 @@ nothing that anyone reads, and the next attempt writes the same names again.
 
 Rows that are decided anew later (`Ledger.amend`) go the same way into the unit's next generation,
 a file of another name: whenever a commit record is read, the file it names is the one it describes.
+
+Where a run asks for it, the rows of a shard that was replaced are kept in ``former/``: nobody reads
+them as rows of the corpus, but what the model wrote then need not be written again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
+import posixpath
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -23,12 +28,14 @@ from transforms import storage
 from transforms.commit import Commit, UnitEnd, UnitFailure, check, only_end, tally
 from transforms.configuration import Configuration
 from transforms.errors import InvariantError, WorkError
+from transforms.lock import Lease
 from transforms.row import table
 from transforms.unit import Unit
 
 COMMITS = "commits"
 DATA = "data"
 FAILURES = "failures"
+FORMER = "former"
 # Before the number of a later generation in the name of its file.
 LATER = "-again"
 
@@ -40,12 +47,41 @@ def data_path(name: str, unit: Unit, generation: int = 0) -> str:
     return storage.join(DATA, f"{name}-{edition}{again}.parquet")
 
 
+def edition(data: str) -> str:
+    """The edition of a unit that a Parquet file, of whatever generation, has the rows of."""
+    return posixpath.basename(data).removesuffix(".parquet").partition(LATER)[0]
+
+
+def read_table(path: str, sha256: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """The rows of a Parquet file, or some columns of them.
+
+    Raises:
+        WorkError: the file is missing, or its digest another one.
+    """
+    if not storage.exists(path):
+        raise WorkError(f"{path}: missing")
+    with storage.open_binary(path) as file:
+        data = file.read()
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise WorkError(f"{path}: not the file that was committed (its SHA-256 differs)")
+    # In this thread: a pool's threads would outlive a short command, and read no faster.
+    with pq.ParquetFile(pa.BufferReader(data)) as parquet:
+        names = None if columns is None else list(columns)
+        return parquet.read(columns=names, use_threads=False)
+
+
 @dataclass(frozen=True)
 class Ledger:
-    """The commits of one output folder under one configuration."""
+    """The commits of one output folder under one configuration.
+
+    lease: the hold on the folder of the run that writes; None for who only reads.
+    keeps_former: whether the rows of a replaced shard are kept.
+    """
 
     output: str
     configuration: Configuration
+    lease: Lease | None = None
+    keeps_former: bool = False
 
     def name(self, unit: Unit) -> str:
         return unit.name(self.configuration.fingerprint)
@@ -110,8 +146,6 @@ class Ledger:
         pq.write_table(table(ordered, metadata), buffer, compression="zstd")
         view = buffer.getbuffer()
         data = data_path(name, unit, generation)
-        path = storage.join(self.output, data)
-        storage.write_atomically(path, self.output, lambda file: file.write(view))
         commit = Commit(
             unit=unit,
             data=data,
@@ -126,18 +160,51 @@ class Ledger:
             fingerprint=self.configuration.fingerprint,
             generation=generation,
             redone=redone,
+            run=self.lease.run if self.lease else "",
+            taken_over=sum(row.get("taken_from") is not None for row in rows),
         )
-        self._publish(name, commit)
+        path = storage.join(self.output, data)
+        with self._guarded():
+            storage.write_atomically(path, self.output, lambda file: file.write(view))
+            self._publish(name, commit)
         return commit
+
+    def _guarded(self) -> contextlib.AbstractContextManager[None]:
+        """Within it nobody else has the folder. Raises TakenOverError where somebody has."""
+        return self.lease.guard() if self.lease else contextlib.nullcontext()
 
     def _publish(self, name: str, commit: Commit) -> None:
         path = self._commit_path(name)
         earlier = self.commit_of(name) if storage.exists(path) else None
+        if earlier and edition(earlier.data) != edition(commit.data):
+            self._keep_former(earlier)
         storage.write_json(path, self.output, asdict(commit))
         stale = [self._failure_path(name)]
         if earlier and earlier.data != commit.data:
             stale.append(storage.join(self.output, earlier.data))
         storage.delete(stale)
+
+    def _keep_former(self, commit: Commit) -> None:
+        """Keep the rows of a commit that is about to be replaced, if that is asked for."""
+        path = storage.join(self.output, commit.data)
+        if not self.keeps_former or not storage.exists(path):
+            return
+        with storage.open_binary(path) as file:
+            data = file.read()
+        stem = posixpath.basename(commit.data).removesuffix(".parquet")
+        kept = replace(commit, data=storage.join(FORMER, f"{stem}.parquet"))
+        storage.write_atomically(
+            storage.join(self.output, kept.data), self.output, lambda file: file.write(data)
+        )
+        path = storage.join(self.output, FORMER, f"{stem}.json")
+        storage.write_json(path, self.output, asdict(kept))
+
+    def former(self) -> dict[str, Commit]:
+        """Commits that were replaced and kept, by the names of their records."""
+        names = [file.removesuffix(".json") for file in self._files(FORMER)]
+        paths = (storage.join(self.output, FORMER, f"{name}.json") for name in names)
+        found = storage.read_each_json(paths)
+        return {name: Commit.from_json(v) for name, v in zip(names, found, strict=True)}
 
     def remove_superseded(self) -> None:
         """Remove earlier generations that a killed attempt left behind their successors.
@@ -161,17 +228,7 @@ class Ledger:
         Raises:
             WorkError: the file is missing or not the one that was committed.
         """
-        path = storage.join(self.output, commit.data)
-        if not storage.exists(path):
-            raise WorkError(f"{path}: missing")
-        with storage.open_binary(path) as file:
-            data = file.read()
-        if hashlib.sha256(data).hexdigest() != commit.sha256:
-            raise WorkError(f"{path}: not the file that was committed (its SHA-256 differs)")
-        # In this thread: a pool's threads would outlive a short command, and read no faster.
-        with pq.ParquetFile(pa.BufferReader(data)) as parquet:
-            names = None if columns is None else list(columns)
-            return parquet.read(columns=names, use_threads=False)
+        return read_table(storage.join(self.output, commit.data), commit.sha256, columns)
 
     def commit_of(self, name: str) -> Commit:
         """The commit of the unit of that name, which has one."""
@@ -180,15 +237,19 @@ class Ledger:
     def take_back(self, name: str) -> None:
         """Remove a commit and then its rows: nobody reads rows that no commit names."""
         path = self._commit_path(name)
-        if storage.exists(path):
+        if not storage.exists(path):
+            return
+        with self._guarded():
             commit = self.commit_of(name)
+            self._keep_former(commit)
             storage.delete([path])
             storage.delete([storage.join(self.output, commit.data)])
 
     def record_failure(self, failure: UnitFailure) -> None:
         """Note why a unit could not be gone on with, for the summary at the end of the run."""
         path = self._failure_path(self.name(failure.unit))
-        storage.write_json(path, self.output, asdict(failure))
+        with self._guarded():
+            storage.write_json(path, self.output, asdict(failure))
 
     def clear_failures(self, units: Iterable[Unit]) -> None:
         """Remove the notes on units that are about to be tried again."""

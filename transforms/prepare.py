@@ -20,7 +20,8 @@ from filters.contract import Decision, Item, Verdict
 from filters.language import language_of
 from filters.screening import REDACTED, AnyFilter, Redaction, Screening, redacted, strings
 from model.preprocess import Resampling, resize
-from model.tasks import MissingFieldError, Prompt, PromptError, Task, record_fields
+from model.tasks import MissingFieldError, Prompt, PromptError, Task
+from transforms.answers import Answers, KnownAnswers, prompts_of
 from transforms.images import ImageError, ImageInfo, decode, probe
 from transforms.record import Record, RecordError
 from transforms.row import Outcome, failed_row, row
@@ -62,6 +63,7 @@ class PreparationSpec:
 
     tasks: prompts as the user wrote them. size: side of the model's square input, in pixels; None
     where there is no model and a record that passes is done. max_pixels: decoded at the most.
+    known: what earlier runs answered, where that is taken over.
     """
 
     tasks: tuple[str, ...]
@@ -69,6 +71,7 @@ class PreparationSpec:
     resize_method: Resampling
     max_pixels: int
     screening: ScreeningConfig = field(default_factory=ScreeningConfig)
+    known: KnownAnswers | None = None
 
     def build(self) -> Preparation:
         return Preparation(
@@ -77,6 +80,7 @@ class PreparationSpec:
             resize_method=self.resize_method,
             max_pixels=self.max_pixels,
             screening=screening_of(self.screening),
+            known=self.known.load() if self.known else None,
         )
 
 
@@ -118,6 +122,7 @@ class Preparation:
     resize_method: Resampling
     max_pixels: int
     screening: Screening = field(default_factory=Screening)
+    known: Answers | None = None
 
     def run(self, records: Iterable[Record], executor: Executor) -> Iterator[Example | Row]:
         """One result for each record, in their order; pictures are decoded by `executor`.
@@ -237,15 +242,13 @@ class Preparation:
         record = replace(candidate.record, encoded=None)
         if candidate.pixels is None:
             return row(record, Outcome.KEPT, image=candidate.image, decisions=candidate.decisions)
-        fields = record_fields(record.metadata, record.text, record.language)
         try:
-            prompts = tuple(
-                Prompt(task.prompt(fields), task.prompt_language(fields)) for task in self.tasks
-            )
+            prompts = prompts_of(self.tasks, record.metadata, record.text, record.language)
         except PromptError as error:
             kind = "missing_field" if isinstance(error, MissingFieldError) else "bad_field"
             return self._failed(candidate, RecordError("prompt", kind, str(error)))
-        return Example(record, candidate.image, candidate.pixels, prompts, candidate.decisions)
+        example = Example(record, candidate.image, candidate.pixels, prompts, candidate.decisions)
+        return (self.known and self.known.row(example)) or example
 
     def _failed(self, candidate: _Candidate, error: RecordError) -> Row:
         shown = self._shown(candidate.record, candidate.clean)

@@ -20,7 +20,7 @@ from transforms.record import Record, RecordError
 if TYPE_CHECKING:
     from model.annotator import Annotation
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class Outcome(StrEnum):
@@ -103,6 +103,16 @@ ANNOTATION = pa.struct(
 
 ERROR = pa.struct([("stage", pa.string()), ("kind", pa.string()), ("message", pa.string())])
 
+# The row that the model wrote these answers for: its id, its shard, and the edition of its unit,
+# which is the name of the Parquet file without suffix and generation.
+TAKEN_FROM = pa.struct(
+    [
+        ("id", pa.string()),
+        ("shard", pa.string()),
+        ("edition", pa.string()),
+    ]
+)
+
 SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
@@ -116,6 +126,7 @@ SCHEMA = pa.schema(
         pa.field("decisions", pa.list_(DECISION), nullable=False),
         pa.field("annotations", pa.list_(ANNOTATION), nullable=False),
         ("error", ERROR),
+        ("taken_from", TAKEN_FROM),
     ]
 )
 
@@ -153,6 +164,7 @@ def row(
         "decisions": [decision_values(decision) for decision in decisions],
         "annotations": list(annotations),
         "error": error and {"stage": error.stage, "kind": error.kind, "message": error.message},
+        "taken_from": None,
     }
 
 
