@@ -193,7 +193,10 @@ def prompt_lengths(spec: AnnotatorSpec, tokenizer: Tokenizer) -> tuple[int, ...]
 
 
 class Annotator:
-    """A loaded model that answers in parsed annotations. Made by `load`."""
+    """A loaded model that answers in parsed annotations. Made by `load`.
+
+    engine, tokenizer: what it answers with.
+    """
 
     def __init__(
         self,
@@ -205,8 +208,8 @@ class Annotator:
         self._tasks = tuple(Task.parse(task) for task in spec.tasks)
         self._names = spec.tasks
         self._spec = spec
-        self._engine = engine
-        self._tokenizer = tokenizer
+        self.engine = engine
+        self.tokenizer = tokenizer
         self._mask_decoder = mask_decoder
 
     @classmethod
@@ -235,7 +238,7 @@ class Annotator:
     @property
     def used(self) -> Usage:
         """What the engine has done since loading."""
-        return self._engine.used
+        return self.engine.used
 
     def annotate(
         self,
@@ -249,13 +252,13 @@ class Annotator:
         sizes: (height, width) of the pictures as displayed, which masks are drawn for.
         Returns, in order, a list of one annotation a task, or what is wrong with that row alone.
         """
-        tokens = [[self._tokenizer.encode_prompt(p.text) for p in row] for row in prompts]
+        tokens = [[self.tokenizer.encode_prompt(p.text) for p in row] for row in prompts]
         answers: list[list[Annotation] | RowError | None] = [self._too_long(row) for row in tokens]
         rows = [number for number, answer in enumerate(answers) if answer is None]
         if rows:
-            image_tokens = self._engine.encode_images(pixels[rows])
+            image_tokens = self.engine.encode_images(pixels[rows])
             generations = [
-                self._engine.generate(
+                self.engine.generate(
                     image_tokens,
                     [tokens[row][number] for row in rows],
                     max_new_tokens=_limit(self._spec, task),
@@ -294,7 +297,7 @@ class Annotator:
     def _annotation(
         self, number: int, generation: Generation, place: int, prompt: Prompt, size: tuple[int, int]
     ) -> Annotation:
-        raw = self._tokenizer.decode(generation.tokens[place])
+        raw = self.tokenizer.decode(generation.tokens[place])
         parsed = parse(
             raw,
             wants_objects=self._tasks[number].finds_objects,
