@@ -6,8 +6,14 @@ import logging
 
 from transforms.errors import WorkError
 
-# Beam says this at every load of a model on Linux, for a metric that isn't used here.
-_NOISE = ("Resource module is not available",)
+_NOISE = (
+    # Beam says this at every load of a model on Linux, for a metric that isn't used here.
+    "Resource module is not available",
+    # And these, with a traceback, of what it raises as well: a command words that.
+    "Error in _start_upload while inserting file",
+    "HTTP error while requesting file",
+    "HTTP error while deleting file",
+)
 
 
 def _is_news(record: logging.LogRecord) -> bool:

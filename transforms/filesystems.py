@@ -33,11 +33,13 @@ def filesystem(path: str) -> FileSystem:
         ValueError: Beam knows none for the scheme.
         UserError: it lacks something that the user has to give.
     """
-    if FileSystems._pipeline_options is None:
+    options: PipelineOptions | None = FileSystems._pipeline_options
+    if options is None:
         # A worker that was started without the job's options; see worker_pool_main of Beam.
-        configure()
+        options = PipelineOptions(flags=[])
+        FileSystems.set_options(options)
     if FileSystems.get_scheme(path) == s3.SCHEME:
-        s3.prepare(FileSystems._pipeline_options)
+        s3.prepare(options)
     return FileSystems.get_filesystem(path)
 
 
@@ -53,9 +55,10 @@ def naming_the_remedy(path: str) -> Iterator[None]:
     except _store_errors() as error:
         if "://" in path:
             raise WorkError(f"{path}: {_of_a_store(error)}") from error
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        code = getattr(error, "errno", None)
+        if code in (errno.ENOSPC, errno.EDQUOT):
             problem = "no space left to write it; free some"
-        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        elif code in (errno.EACCES, errno.EPERM, errno.EROFS):
             problem = "not allowed; check the folder's permissions"
         else:
             raise
@@ -72,6 +75,8 @@ def _store_errors() -> tuple[type[Exception], ...]:
 
 def _of_a_store(error: Exception) -> str:
     code = getattr(_cause(error), "code", None)
+    if isinstance(error, FileNotFoundError):
+        return "missing"
     if code == 403:
         return f"the store doesn't allow it ({said(error)}); check the credentials and their rights"
     if code == 404:

@@ -45,7 +45,7 @@ def prepare(options: PipelineOptions) -> None:
     Raises:
         UserError: boto3 isn't installed, or finds no credentials.
     """
-    boto3_client.Client = _Client
+    setattr(boto3_client, "Client", _Client)  # noqa: B010 (a class, to mypy, is no variable)
     _shared(options)
 
 
@@ -82,9 +82,7 @@ def _once() -> Iterator[None]:
         raise
 
 
-def _shared(options: PipelineOptions | dict[str, Any]) -> Any:
-    if not isinstance(options, PipelineOptions):
-        options = PipelineOptions.from_dictionary(options)
+def _shared(options: PipelineOptions) -> Any:
     given = options.view_as(S3Options)
     with _lock:
         return _client(
