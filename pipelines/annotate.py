@@ -22,10 +22,17 @@ def annotate(options: argparse.Namespace, beam_options: Sequence[str] = ()) -> i
         UserError, WorkError: see `transforms.errors`.
     """
     # Beam and jax take seconds to import, which a mistyped option shouldn't have to wait for.
-    from pipelines.annotate_plan import make_plan
-    from pipelines.running import Run
+    from pipelines.annotate_plan import foresee, make_plan
+    from pipelines.running import Run, committing
 
-    return Run("annotate", options, beam_options).carry_out(make_plan(options))
+    run = Run.of("annotate", options, beam_options, annotates=True)
+    if run.launch is not None:
+        from pipelines.launch.preview import looked_over
+
+        foreseen = foresee(run.options)
+        if looked_over(run.launch, foreseen, {"": committing(foreseen.job)}):
+            return 0
+    return run.carry_out(make_plan(run.options))
 
 
 if __name__ == "__main__":

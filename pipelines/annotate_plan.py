@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Mapping
 from typing import Any
 
 from model.annotator import AnnotatorSpec, ModelFacts, describe
 from model.tasks import Task
 from pipelines.job import Job
-from pipelines.plan import Plan, checked, plan_of, reader_options, screening
+from pipelines.launch.known_models import facts_by_name
+from pipelines.plan import Foreseen, Plan, checked, plan_of, reader_options, screening
 from transforms.checkpoints import BEAM_FILES
 from transforms.configuration import Configuration, plain
 from transforms.ledger import Ledger
 from transforms.prepare import PreparationSpec
 from transforms.readers import ReaderOptions
+from transforms.storage import is_local
 
 DEFAULT_TASK = "caption en"
 
@@ -26,23 +29,48 @@ def make_plan(options: argparse.Namespace) -> Plan:
         UserError: an option, an input or a checkpoint is wrong; nothing was written.
     """
     annotator, model = describe(_annotator_spec(options), BEAM_FILES)
+    return plan_of(_job(annotator, model, options), about(annotator, model), options)
+
+
+def foresee(options: argparse.Namespace) -> Foreseen:
+    """The job as far as this machine alone can tell it, for looking at before it is submitted.
+
+    A checkpoint that is elsewhere is known by its name, or not at all.
+    """
+    spec = _annotator_spec(options)
+    if _is_here(spec):
+        annotator, model = describe(spec)
+        return Foreseen(_job(annotator, model, options), tuple(about(annotator, model)))
+    assert spec.checkpoint is not None
+    known = facts_by_name(spec.checkpoint)
+    size = f"{known.parameters:,} parameters by its name" if known else "its name tells no size"
+    lines = [f"model   {spec.checkpoint}: {size}; read when the job is submitted"]
+    lines += [f"task    {task}" for task in spec.tasks]
+    return Foreseen(_job(spec, known, options), tuple(lines))
+
+
+def _is_here(spec: AnnotatorSpec) -> bool:
+    files = (spec.checkpoint, spec.tokenizer, spec.mask_decoder)
+    return all(path is None or (is_local(path) and os.path.exists(path)) for path in files)
+
+
+def _job(annotator: AnnotatorSpec, model: ModelFacts | None, options: argparse.Namespace) -> Job:
     reader = reader_options(options)
     preparation = PreparationSpec(
         tasks=annotator.tasks,
-        size=model.image_size,
+        size=model.image_size if model else None,
         resize_method=options.resize,
         max_pixels=options.max_pixels,
         screening=checked(screening(options)),
     )
     configuration = _configuration(annotator, model, reader, preparation)
-    job = Job(
+    return Job(
         ledger=Ledger(options.output, configuration),
         reader=reader,
         preparation=preparation,
         annotator=annotator,
         threads=options.threads,
     )
-    return plan_of(job, about(annotator, model), options)
 
 
 def about(annotator: AnnotatorSpec, model: ModelFacts) -> list[str]:
@@ -59,7 +87,7 @@ def about(annotator: AnnotatorSpec, model: ModelFacts) -> list[str]:
     ]
 
 
-def model_values(annotator: AnnotatorSpec, model: ModelFacts) -> dict[str, Any]:
+def model_values(annotator: AnnotatorSpec, model: ModelFacts | None) -> dict[str, Any]:
     """What rows depend on of a model: not where its files lie, nor how fast it is."""
     return plain(
         {
@@ -109,7 +137,10 @@ def _annotator_spec(options: argparse.Namespace) -> AnnotatorSpec:
 
 
 def _configuration(
-    annotator: AnnotatorSpec, model: ModelFacts, reader: ReaderOptions, preparation: PreparationSpec
+    annotator: AnnotatorSpec,
+    model: ModelFacts | None,
+    reader: ReaderOptions,
+    preparation: PreparationSpec,
 ) -> Configuration:
     """What the rows depend on: not where files lie, nor how fast they are worked on."""
     return Configuration(

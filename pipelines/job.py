@@ -12,6 +12,7 @@ from transforms.again import Again
 from transforms.commit import Commit
 from transforms.exporting import Exporter, ExportUnit
 from transforms.ledger import Ledger
+from transforms.plan_file import PlanFile, PlannedUnits
 from transforms.prepare import PreparationSpec
 from transforms.readers import ReaderOptions
 from transforms.steps import ROWS, AnnotatedRows, CommitUnit, PrepareUnit
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 # Records that are read ahead where there is no model whose batches say how many.
 AHEAD = 8
+
+# Descriptors at hand, or where workers find them.
+Units = Sequence[Unit] | PlanFile
 
 
 @dataclass(frozen=True)
@@ -42,9 +46,7 @@ class Job:
     meter: str | None = None
 
 
-def committed_units(
-    pipeline: beam.Pipeline, units: Sequence[Unit], job: Job
-) -> beam.PCollection[Commit]:
+def committed_units(pipeline: beam.Pipeline, units: Units, job: Job) -> beam.PCollection[Commit]:
     """From descriptors of units to their commits.
 
     units ─► prepared batches ─► annotations ─► rows ─► rows of a unit ─► committed units
@@ -72,18 +74,20 @@ def committed_units(
 
 
 def exported_units(
-    pipeline: beam.Pipeline, units: Sequence[Unit], exporter: Exporter, meter: str | None
+    pipeline: beam.Pipeline, units: Units, exporter: Exporter, meter: str | None
 ) -> beam.PCollection[str]:
     """From descriptors of committed units to the shards of what was kept of them."""
     return _spread(pipeline, units) | "ExportedUnits" >> beam.ParDo(ExportUnit(exporter, meter))
 
 
-def _spread(pipeline: beam.Pipeline, units: Sequence[Unit]) -> beam.PCollection[Unit]:
-    return (
-        pipeline
-        | "Units" >> beam.Create(units, reshuffle=False)
-        | "SpreadUnits" >> beam.Reshuffle()
-    )
+def _spread(pipeline: beam.Pipeline, units: Units) -> beam.PCollection[Unit]:
+    return _described(pipeline, units) | "SpreadUnits" >> beam.Reshuffle()
+
+
+def _described(pipeline: beam.Pipeline, units: Units) -> beam.PCollection[Unit]:
+    if isinstance(units, PlanFile):
+        return pipeline | "Start" >> beam.Impulse() | "Units" >> beam.ParDo(PlannedUnits(units))
+    return pipeline | "Units" >> beam.Create(units, reshuffle=False)
 
 
 def _annotated(batches: beam.PCollection, job: Job) -> beam.PCollection:

@@ -2,18 +2,68 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from pipelines.launch.beam_options import beam_options
+from transforms import counters
+from transforms.errors import UserError, WorkError, raised_in_worker
 
-def run_on(runner: str, beam_options: Sequence[str], build: Callable[[beam.Pipeline], Any]) -> None:
+CREDENTIALS = (
+    "Run `gcloud auth application-default login`, or name a service account's key in "
+    "GOOGLE_APPLICATION_CREDENTIALS"
+)
+
+
+def beam_flags(runner: str, words: Sequence[str]) -> list[str]:
+    """Beam's command line. Steps come from the installed package, so no main session is sent."""
+    return [f"--runner={runner}", "--no_save_main_session", *words]
+
+
+def of_stage(words: Sequence[str], stage: str) -> Sequence[str]:
+    """The same for one of several jobs that a command has in turn: their names differ."""
+    name = beam_options("", words).get("job_name")
+    return (*words, f"--job_name={name}-{stage}") if stage and name else words
+
+
+def run_on(
+    runner: str, words: Sequence[str], build: Callable[[beam.Pipeline], Any]
+) -> Counter[str]:
     """Submit the pipeline with Beam's own options and wait for its end.
 
-    The steps come from the installed package, so the launcher's main session isn't shipped.
+    Returns the totals of the steps' counters.
+
+    Raises:
+        UserError: Beam refuses the options, or there are no credentials.
+        WorkError: the job failed or was cancelled; what it committed stays.
     """
-    flags = [f"--runner={runner}", "--no_save_main_session", *beam_options]
-    with beam.Pipeline(options=PipelineOptions(flags)) as pipeline:
-        build(pipeline)
+    options = PipelineOptions(beam_flags(runner, words))
+    try:
+        with beam.Pipeline(options=options) as pipeline:
+            build(pipeline)
+        return counters.totals(pipeline.result)
+    except Exception as error:
+        raise _worded(runner, error) from error
+
+
+def _worded(runner: str, error: Exception) -> Exception:
+    """A failure that a person can do something about, as such; any other as it is."""
+    told = raised_in_worker(error)
+    if told is not error or isinstance(error, WorkError):
+        return told
+    # Known by name, as Google's libraries are there only where they are used.
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    if "Pipeline has validations errors" in str(error):
+        return UserError(f"--runner {runner}: {error}")
+    if "DefaultCredentialsError" in kinds:
+        return UserError(f"--runner {runner}: no Google credentials. {CREDENTIALS}")
+    if "DataflowRuntimeException" in kinds:
+        return WorkError(
+            f"the job on Dataflow didn't end well: {error}\nWhat it committed stays; the same "
+            "command goes on from there"
+        )
+    return error

@@ -8,7 +8,7 @@ from typing import Any
 from filters.config import ScreeningConfig
 from filters.duplicates import NEAR
 from pipelines.job import Job
-from pipelines.plan import Plan, checked, plan_of, reader_options, screening
+from pipelines.plan import Foreseen, Plan, checked, plan_of, reader_options, screening
 from transforms.configuration import Configuration, plain
 from transforms.duplicates import DuplicateSearch
 from transforms.ledger import Ledger
@@ -22,11 +22,18 @@ def make_plan(options: argparse.Namespace) -> Plan:
     Raises:
         UserError: an option or an input is wrong; nothing was written.
     """
+    if (search := search_of(options)) is not None:
+        search.check(options.output)
+    foreseen = foresee(options)
+    return plan_of(foreseen.job, foreseen.about, options)
+
+
+def foresee(options: argparse.Namespace) -> Foreseen:
+    """The job as far as this machine alone can tell it. Raises UserError."""
     search = search_of(options)
     config = screening(options)
-    if search is not None:
-        search.check(options.output)
-        config = config.recording_hashes() if search.kind == NEAR else config
+    if search is not None and search.kind == NEAR:
+        config = config.recording_hashes()
     reader = reader_options(options)
     preparation = without_model(options.max_pixels, checked(config))
     job = Job(
@@ -35,7 +42,7 @@ def make_plan(options: argparse.Namespace) -> Plan:
         preparation=preparation,
         threads=options.threads,
     )
-    return plan_of(job, about(config, search), options)
+    return Foreseen(job, tuple(about(config, search)))
 
 
 def without_model(max_pixels: int, config: ScreeningConfig) -> PreparationSpec:

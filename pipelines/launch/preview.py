@@ -1,0 +1,106 @@
+"""What `--dry-run` says of jobs on Dataflow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pipelines.launch.beam_options import beam_options
+from pipelines.launch.description import LARGEST_GRAPH, JobDescription, describe
+from pipelines.launch.fitting import check_fits, weights
+from pipelines.launch.launch import ONE_PROCESS, Launch
+from pipelines.plan import Foreseen
+from pipelines.remote import of_stage
+from transforms.errors import UserError
+from transforms.plan_file import PLANS, PlanFile, path_in
+
+if TYPE_CHECKING:
+    from pipelines.running import Build
+
+# Of the file that lists the units; it is named after them when they are known.
+UNITS = "UNITS"
+
+
+def looked_over(launch: Launch, foreseen: Foreseen, stages: Mapping[str, Build]) -> bool:
+    """Check a command's jobs; where it is a dry run, print them, and return True.
+
+    stages: what builds the jobs, by what their names end in. Raises UserError.
+    """
+    check_fits(foreseen.job, launch)
+    style = launch.options.dry_run
+    if not style:
+        return False
+    jobs = [(of, described(of, foreseen, build)) for of, build in _staged(launch, stages)]
+    if style == "json":
+        print(json.dumps([job.plain() for _, job in jobs], indent=1))
+        return True
+    print("\n\n".join("\n".join(_text(of, foreseen, job)) for of, job in jobs))
+    print("\nNothing was submitted, and nothing asked of the network.")
+    return True
+
+
+def _staged(launch: Launch, stages: Mapping[str, Build]) -> Iterator[tuple[Launch, Build]]:
+    for stage, build in stages.items():
+        words = of_stage(launch.beam.words, stage)
+        yield replace(launch, beam=beam_options(launch.command, words)), build
+
+
+def described(launch: Launch, foreseen: Foreseen, build: Build) -> JobDescription:
+    """The job that would be submitted. Raises UserError where Beam refuses it."""
+    units = PlanFile(path_in(foreseen.job.ledger.output, UNITS))
+    try:
+        job = describe(launch, lambda pipeline: build(pipeline, units, None))
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    if job.graph_bytes > LARGEST_GRAPH:
+        raise UserError(
+            f"the job's graph has {job.graph_bytes:,} bytes, and Dataflow takes {LARGEST_GRAPH:,}: "
+            "shorten what --task and --filters name"
+        )
+    return job
+
+
+def _text(launch: Launch, foreseen: Foreseen, job: JobDescription) -> Iterator[str]:
+    """The job in lines for people."""
+    environment, pool = job.job.environment, job.pool
+    if launch.profile:
+        yield f"profile {launch.profile.name}: {launch.profile.purpose}"
+    yield (
+        f"job     {job.job.name}, project {launch.beam.get('project')}, "
+        f"{launch.zone or launch.beam.get('region')}"
+    )
+    yield f"workers {', '.join(_workers(launch, job))}"
+    yield f"image   {pool.worker_harness_container_image}"
+    yield from foreseen.about
+    yield from _memory(launch, foreseen)
+    yield f"input   {' '.join(launch.options.input)}: listed when it is submitted"
+    yield f"output  {launch.options.output}; the units' list goes to its {PLANS}/"
+    yield f"experiments     {', '.join(environment.experiments)}"
+    yield f"service options {', '.join(environment.service_options) or 'none'}"
+    if launch.filled:
+        yield "filled in, and overridden by the same option on the command line:"
+        yield from (f"  {word}" for word in launch.filled)
+    yield f"steps, in a graph of {job.graph_bytes:,} bytes:"
+    yield from (f"  {step}" for step in job.top_steps)
+
+
+def _workers(launch: Launch, job: JobDescription) -> Iterator[str]:
+    pool = job.pool
+    chips = launch.accelerator
+    most = pool.autoscaling_settings.max_num_workers
+    yield f"{pool.machine_type}, {f'at most {most}' if most else 'as many as Dataflow chooses'}"
+    if chips:
+        many = f"{chips.chips} of " if chips.chips > 1 else ""
+        yield f"{chips} ({many}{chips.chip.name}, {chips.chip.memory * chips.chips} GiB)"
+    yield f"disk {pool.disk_size_gb} GB" if pool.disk_size_gb else "Dataflow's disk"
+    alone = ONE_PROCESS in job.job.environment.experiments
+    threads = pool.num_threads_per_worker or "Dataflow's number of"
+    yield f"{threads} threads in {'one process' if alone else 'a process for each core'}"
+
+
+def _memory(launch: Launch, foreseen: Foreseen) -> Iterator[str]:
+    needed = weights(foreseen.job)
+    if launch.accelerator and needed:
+        yield f"memory  {needed:.1f} GiB of weights, of {launch.accelerator.for_weights:.1f} GiB"
