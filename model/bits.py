@@ -43,6 +43,6 @@ def weights_as_bits(params: dict) -> dict:
     def reinterpret(path: tuple, leaf: jax.Array) -> jax.Array:
         if path[-1].key not in SLICED:
             return leaf
-        return jax.device_put(np.asarray(leaf).view(np.uint16))
+        return jax.device_put(np.asarray(leaf).view(np.uint16), leaf.sharding)
 
     return jax.tree_util.tree_map_with_path(reinterpret, params)

@@ -11,23 +11,19 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from model.bits import needs_bits, weights_as_bits
-from model.checkpoint import LOCAL, Storage, load
+from model.checkpoint import LOCAL, Storage, load, read_config
 from model.compilation import compilations_of_this_thread
 from model.config import PaliGemmaConfig
-from model.decoding import EOS, PAD, Answers, Greedy, Strategy, Task
-from model.paligemma import PaliGemma
+from model.decoding import EOS, PAD, Answers
+from model.fit import Fitted, fitted, placed
+from model.programs import EngineSpec, compile_programs, images_shape, stored
 from model.usage import Usage
-
-DTYPES = ("float32", "bfloat16")
 
 
 class PromptTooLong(ValueError):  # noqa: N818 (it reads as what happened)
@@ -44,40 +40,6 @@ class PromptTooLong(ValueError):  # noqa: N818 (it reads as what happened)
 
     def __reduce__(self):
         return PromptTooLong, (self.row, self.length, self.longest)
-
-
-@dataclass(frozen=True)
-class EngineSpec:
-    """What is loaded and the shapes that are compiled; equal specs can share an engine.
-
-    checkpoint: `.npz` or Hugging Face folder. dtype: of weights and computation.
-    batch_size: rows of every call; fewer are filled up.
-    prompt_lengths: tokens; a batch runs in the shortest length that holds its longest prompt.
-    max_new_tokens: the longest answer. frames: pictures a row, their tokens in order.
-    final_cap: soft cap on the logits; None for the checkpoint's own, 0 for none.
-    strategy: how tokens are chosen.
-    Raises ValueError for what can't be compiled.
-    """
-
-    checkpoint: str
-    dtype: str = "float32"
-    batch_size: int = 8
-    prompt_lengths: tuple[int, ...] = (16, 64)
-    max_new_tokens: int = 32
-    frames: int = 1
-    final_cap: float | None = None
-    strategy: Strategy = field(default_factory=Greedy)
-
-    def __post_init__(self):
-        if self.dtype not in DTYPES:
-            raise ValueError(f"dtype {self.dtype!r}; expected one of {', '.join(DTYPES)}")
-        for name in ("batch_size", "max_new_tokens", "frames"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} {getattr(self, name)}; expected at least 1")
-        if not self.prompt_lengths or min(self.prompt_lengths) < 1:
-            raise ValueError(f"prompt_lengths {self.prompt_lengths}; expected lengths of 1 or more")
-        if self.final_cap is not None and self.final_cap < 0:
-            raise ValueError(f"final_cap {self.final_cap}; expected 0 (none) or more")
 
 
 @dataclass(frozen=True)
@@ -110,34 +72,48 @@ class Engine:
     used: what it has done since it was loaded.
     """
 
-    def __init__(self, spec: EngineSpec, config: PaliGemmaConfig, params: dict):
-        """Compiles every shape. params: as `load` gives them, in the spec's dtype."""
-        if spec.final_cap is not None:
-            config = config.with_final_cap(spec.final_cap or None)
-        self.spec = spec
+    def __init__(
+        self,
+        spec: EngineSpec,
+        config: PaliGemmaConfig,
+        params: dict,
+        found: Fitted | None = None,
+    ):
+        """params: as `load` gives them, in the spec's dtype.
+
+        found: what was compiled for this spec and config; None to compile now, every shape.
+        """
+        config = with_cap(spec, config)
+        placement = found.placement if found else placed(spec, config, jax.local_devices(), None)
+        params = stored(placement.put_all(params), spec.dtype, placement.device.platform)
+        if found is None:
+            shapes = placement.shapes(params)
+            found = Fitted(spec, placement, compile_programs(spec, config, shapes, placement))
+        self.spec = found.spec
         self.config = config
         self.used = Usage()
         self._lock = threading.Lock()
-        self._as_bits = needs_bits(spec.dtype, jax.default_backend())
-        self._params = params = self._stored(params)
-        self._image_shape = self._shape_of_images()
-        cache_dtype = jnp.uint16 if self._as_bits else None
-        model = PaliGemma(config, jnp.dtype(spec.dtype), cache_dtype=cache_dtype)
-        self._encode = compile_encode(model, params, self._image_shape)
-        self._generate = {
-            length: compile_generate(model, params, spec, length)
-            for length in sorted(set(spec.prompt_lengths))
-        }
+        self._placement = placement
+        self._params = params
+        self._image_shape = images_shape(found.spec, config)
+        self._encode = found.programs.encode
+        self._generate = found.programs.generate
 
     @classmethod
     def load(cls, spec: EngineSpec, storage: Storage = LOCAL) -> Engine:
-        """Reads the checkpoint and compiles; raises CheckpointError."""
-        config, params = load(spec.checkpoint, spec.dtype, storage)
-        return cls(spec, config, params)
+        """Compiles every shape, then reads the checkpoint, each device taking its part of it.
+
+        Raises CheckpointError, and DoesNotFit before any weight is read.
+        """
+        config = read_config(spec.checkpoint, storage)
+        found = fitted(spec, with_cap(spec, config), jax.local_devices())
+        _, params = load(spec.checkpoint, spec.dtype, storage, found.placement.put)
+        return cls(spec, config, params, found)
 
     def replace(self, params: dict) -> None:
         """Answers with other weights, of the same shapes and types, from the next call on."""
-        self._params = self._stored(params)
+        placement = self._placement
+        self._params = stored(placement.put_all(params), self.spec.dtype, placement.device.platform)
 
     @property
     def image_size(self) -> int:
@@ -194,7 +170,7 @@ class Engine:
             image_tokens.array,
             text,
             valid,
-            np.arange(self.spec.batch_size) < len(prompts),
+            np.arange(self.spec.rows) < len(prompts),
             np.int32(limit),
             self._batch_seeds(seeds, len(prompts)),
         )
@@ -203,28 +179,19 @@ class Engine:
         self._count(
             seconds=time.perf_counter() - began,
             rows=len(prompts),
-            padded_rows=self.spec.batch_size - len(prompts),
-            row_steps=self.spec.batch_size * int(answers.steps),
+            padded_rows=self.spec.rows - len(prompts),
+            row_steps=self.spec.rows * int(answers.steps),
             tokens=sum(map(len, generation.tokens)) + int(generation.ended.sum()),
         )
         return generation
 
-    def _count(self, **amounts: float) -> None:
+    def _count(self, **amounts: Any) -> None:
         with self._lock:
             self.used += Usage(**amounts)
 
-    def _stored(self, params: dict) -> dict:
-        """The parameters as the compiled programs take them."""
-        return weights_as_bits(params) if self._as_bits else params
-
-    def _shape_of_images(self) -> tuple[int, ...]:
-        size = self.config.vision.image_size
-        frames = () if self.spec.frames == 1 else (self.spec.frames,)
-        return (self.spec.batch_size, *frames, size, size, 3)
-
     def _check_rows(self, rows: int) -> None:
-        if not 1 <= rows <= self.spec.batch_size:
-            raise ValueError(f"{rows} rows; compiled for 1 to {self.spec.batch_size}")
+        if not 1 <= rows <= self.spec.rows:
+            raise ValueError(f"{rows} rows; compiled for 1 to {self.spec.rows}")
 
     def _batch_prompts(self, prompts: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
         """int32[batch_size, T] padded on the right, and which are tokens: bool[batch_size, T]."""
@@ -234,7 +201,7 @@ class Engine:
             if length > longest:
                 raise PromptTooLong(row, length, longest)
         bucket = min(length for length in self._generate if length >= max(lengths))
-        text = np.full((self.spec.batch_size, bucket), PAD, np.int32)
+        text = np.full((self.spec.rows, bucket), PAD, np.int32)
         for row, prompt in enumerate(prompts):
             text[row, : len(prompt)] = prompt
         vocabulary = self.config.language.vocab_size
@@ -243,14 +210,14 @@ class Engine:
                 f"a prompt holds token {max(text.max(), -text.min())} and the model knows "
                 f"{vocabulary}; is this its tokenizer?"
             )
-        filled = np.zeros(self.spec.batch_size, int)
+        filled = np.zeros(self.spec.rows, int)
         filled[: len(lengths)] = lengths
         return text, np.arange(bucket) < filled[:, None]
 
     def _batch_seeds(self, seeds: Sequence[int] | None, rows: int) -> np.ndarray:
         if seeds is not None and len(seeds) != rows:
             raise ValueError(f"{len(seeds)} seeds for {rows} rows")
-        batch = np.zeros(self.spec.batch_size, np.uint32)
+        batch = np.zeros(self.spec.rows, np.uint32)
         batch[:rows] = range(rows) if seeds is None else seeds
         return batch
 
@@ -263,56 +230,9 @@ class Engine:
         return result
 
 
-def compile_encode(
-    model: PaliGemma, params: dict, image_shape: tuple[int, ...]
-) -> jax.stages.Compiled:
-    """(params, uint8 images) -> image tokens [B, N, D]."""
-
-    def encode(params, images):
-        return model.apply({"params": params}, images, method="encode")
-
-    images = jax.ShapeDtypeStruct(image_shape, jnp.uint8)
-    return jax.jit(encode).lower(shapes_of(params), images).compile()
-
-
-def compile_generate(
-    model: PaliGemma, params: dict, spec: EngineSpec, prompt_length: int
-) -> jax.stages.Compiled:
-    """(params, image tokens, text, valid, live, limit, seeds) -> Answers: prefill and loop."""
-    new_tokens = spec.max_new_tokens
-
-    def generate(params, image_tokens, text, text_valid, live, limit, seeds):
-        run: Callable[..., Any] = partial(model.apply, {"params": params})
-        logits, cache, valid = run(image_tokens, text, text_valid, new_tokens, method="prefill")
-
-        def extend(tokens, step, cache):
-            copies = tokens.shape[0] // valid.shape[0]
-            return run(tokens, step, jnp.repeat(valid, copies, axis=0), cache, method="extend")
-
-        return spec.strategy.decode(Task(logits, cache, extend, live, limit, new_tokens, seeds))
-
-    B, image_tokens = spec.batch_size, spec.frames * model.config.vision.tokens
-    shape = jax.ShapeDtypeStruct
-    return (
-        jax.jit(generate)
-        .lower(
-            shapes_of(params),
-            shape((B, image_tokens, model.config.language.width), model.dtype),
-            shape((B, prompt_length), jnp.int32),
-            shape((B, prompt_length), jnp.bool_),
-            shape((B,), jnp.bool_),
-            shape((), jnp.int32),
-            shape((B,), jnp.uint32),
-        )
-        .compile()
-    )
-
-
-def shapes_of(params: dict) -> dict:
-    """The parameters' shapes, types and places, for compiling without touching them."""
-    return jax.tree.map(
-        lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), params
-    )
+def with_cap(spec: EngineSpec, config: PaliGemmaConfig) -> PaliGemmaConfig:
+    """The checkpoint's configuration with the spec's soft cap on the logits."""
+    return config if spec.final_cap is None else config.with_final_cap(spec.final_cap or None)
 
 
 def to_generation(answers: Answers, rows: int, limit: int) -> Generation:

@@ -53,12 +53,12 @@ def load(
     path: str,
     dtype: str = "float32",
     storage: Storage = LOCAL,
-    place: Callable[[np.ndarray], jax.Array] = jax.device_put,
+    place: Callable[[str, np.ndarray], jax.Array] = lambda _, array: jax.device_put(array),
 ) -> tuple[PaliGemmaConfig, dict]:
     """Configuration and parameters, stored as `dtype` whatever the file holds.
 
-    place: puts one array where it belongs. On a CPU the default takes over the memory as it is; on
-        an accelerator no more than one array is in host memory at a time.
+    place: puts one array, given with its name, where it belongs. On a CPU the default takes over
+        the memory as it is; on accelerators no more than one array is in host memory at a time.
     Raises CheckpointError.
     """
     with open_checkpoint(path, storage) as checkpoint:
@@ -69,5 +69,5 @@ def load(
                 checkpoint.read(name, target)
             except OSError as error:
                 raise CheckpointError(path, f"{name} can't be read: {error}") from error
-            arrays[name] = place(target).block_until_ready()
+            arrays[name] = place(name, target).block_until_ready()
         return checkpoint.config, unflatten(arrays)

@@ -43,11 +43,11 @@ class ExactMatch:
             self._engine = Engine(self._spec, self._config, params)
         else:
             self._engine.replace(params)
-        starts = range(0, len(self._examples), self._spec.batch_size)
+        starts = range(0, len(self._examples), self._spec.rows)
         return sum(self._matches(self._engine, start) for start in starts) / len(self._examples)
 
     def _matches(self, engine: Engine, start: int) -> int:
-        pairs = self._pairs[start : start + self._spec.batch_size]
+        pairs = self._pairs[start : start + self._spec.rows]
         pictures = self._examples.picture[start : start + len(pairs)]
         image_tokens = engine.encode_images(self._examples.pictures[pictures])
         answers = engine.generate(image_tokens, [p.tokens[: p.prompt_length] for p in pairs]).tokens

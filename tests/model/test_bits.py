@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from model import engine as engines
+from model import programs
 from model.bits import needs_bits, weights_as_bits
 from model.config import GemmaConfig, PaliGemmaConfig, VisionConfig
 from model.engine import Engine, EngineSpec
@@ -43,7 +43,7 @@ def test_weights_stay_where_they_are(params):
 
 def test_bits_give_the_answers_numbers_give_without_copying_the_model(params, monkeypatch):
     by_bits = Engine(SPEC, CONFIG, params)
-    monkeypatch.setattr(engines, "needs_bits", lambda *_: False)
+    monkeypatch.setattr(programs, "needs_bits", lambda *_: False)
     by_numbers = Engine(SPEC, CONFIG, params)
     assert answers(by_bits)[0] == answers(by_numbers)[0]
     np.testing.assert_allclose(answers(by_bits)[1], answers(by_numbers)[1], atol=0.05)

@@ -232,7 +232,7 @@ def test_files_are_reached_by_the_functions_given():
 def test_jax_takes_the_memory_over_without_a_copy(dtype):
     addresses = {}
 
-    def place(array):
+    def place(_, array):
         leaf = jax.device_put(array)
         addresses[array.ctypes.data] = leaf.unsafe_buffer_pointer()
         return leaf

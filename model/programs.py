@@ -1,0 +1,165 @@
+"""What an engine compiles: encoding pictures, and prefill with the decoding loop, at fixed shapes.
+
+Compiled from shapes alone, so that what a model needs is known before its weights are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from model.bits import SLICED, needs_bits, weights_as_bits
+from model.config import PaliGemmaConfig
+from model.decoding import Greedy, Strategy, Task
+from model.paligemma import PaliGemma, abstract_params
+from model.sharding import Placement
+
+DTYPES = ("float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class EngineSpec:
+    """What is loaded and the shapes that are compiled; equal specs can share an engine.
+
+    checkpoint: `.npz` or Hugging Face folder. dtype: of weights and computation.
+    batch_size: rows of every call, shared by the copies of the model; fewer are filled up. None for
+        the most that fit, up to the number from which on a chip gains nothing.
+    prompt_lengths: tokens; a batch runs in the shortest length that holds its longest prompt.
+    max_new_tokens: the longest answer. frames: pictures a row, their tokens in order.
+    final_cap: soft cap on the logits; None for the checkpoint's own, 0 for none.
+    strategy: how tokens are chosen.
+    tensor_parallel: devices that a copy of the model is spread over; the host's other devices hold
+        copies. None for as few as its weights fit in.
+    Raises ValueError for what can't be compiled.
+    """
+
+    checkpoint: str
+    dtype: str = "float32"
+    batch_size: int | None = 8
+    prompt_lengths: tuple[int, ...] = (16, 64)
+    max_new_tokens: int = 32
+    frames: int = 1
+    final_cap: float | None = None
+    strategy: Strategy = field(default_factory=Greedy)
+    tensor_parallel: int | None = None
+
+    def __post_init__(self):
+        if self.dtype not in DTYPES:
+            raise ValueError(f"dtype {self.dtype!r}; expected one of {', '.join(DTYPES)}")
+        for name in ("batch_size", "max_new_tokens", "frames", "tensor_parallel"):
+            number = getattr(self, name)
+            if number is not None and number < 1:
+                raise ValueError(f"{name} {number}; expected at least 1")
+        if not self.prompt_lengths or min(self.prompt_lengths) < 1:
+            raise ValueError(f"prompt_lengths {self.prompt_lengths}; expected lengths of 1 or more")
+        if self.final_cap is not None and self.final_cap < 0:
+            raise ValueError(f"final_cap {self.final_cap}; expected 0 (none) or more")
+
+    @property
+    def rows(self) -> int:
+        """batch_size, once it is known."""
+        if self.batch_size is None:
+            raise ValueError("batch_size None is found out by Engine.load; give a number")
+        return self.batch_size
+
+
+@dataclass(frozen=True)
+class Programs:
+    """Compiled for one spec. encode: (params, uint8 images) -> image tokens [B, N, D].
+
+    generate: by prompt length, (params, image tokens, text, valid, live, limit, seeds) -> Answers.
+    """
+
+    encode: jax.stages.Compiled
+    generate: dict[int, jax.stages.Compiled]
+
+
+def compile_programs(
+    spec: EngineSpec, config: PaliGemmaConfig, params: dict, placement: Placement
+) -> Programs:
+    """params: shapes with their places, or arrays. spec: its batch_size is given."""
+    as_bits = needs_bits(spec.dtype, placement.device.platform)
+    model = PaliGemma(config, jnp.dtype(spec.dtype), cache_dtype=jnp.uint16 if as_bits else None)
+    lengths = sorted(set(spec.prompt_lengths))
+    return Programs(
+        encode=compile_encode(model, params, spec, placement),
+        generate={n: compile_generate(model, params, spec, n, placement) for n in lengths},
+    )
+
+
+def compile_encode(
+    model: PaliGemma, params: dict, spec: EngineSpec, placement: Placement
+) -> jax.stages.Compiled:
+    """See `Programs`."""
+
+    def encode(params, images):
+        return model.apply({"params": params}, images, method="encode")
+
+    images = jax.ShapeDtypeStruct(
+        images_shape(spec, model.config), jnp.uint8, sharding=placement.rows
+    )
+    return jax.jit(encode, out_shardings=placement.rows).lower(params, images).compile()
+
+
+def compile_generate(
+    model: PaliGemma, params: dict, spec: EngineSpec, prompt_length: int, placement: Placement
+) -> jax.stages.Compiled:
+    """See `Programs`."""
+    new_tokens = spec.max_new_tokens
+
+    def generate(params, image_tokens, text, text_valid, live, limit, seeds):
+        run: Callable[..., Any] = partial(model.apply, {"params": params})
+        logits, cache, valid = run(image_tokens, text, text_valid, new_tokens, method="prefill")
+
+        def extend(tokens, step, cache):
+            copies = tokens.shape[0] // valid.shape[0]
+            return run(tokens, step, jnp.repeat(valid, copies, axis=0), cache, method="extend")
+
+        return spec.strategy.decode(Task(logits, cache, extend, live, limit, new_tokens, seeds))
+
+    def rows(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
+        shape = (spec.rows, *shape)
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=placement.rows)
+
+    image_tokens = spec.frames * model.config.vision.tokens
+    return (
+        jax.jit(generate)
+        .lower(
+            params,
+            rows((image_tokens, model.config.language.width), model.dtype),
+            rows((prompt_length,), jnp.int32),
+            rows((prompt_length,), jnp.bool_),
+            rows((), jnp.bool_),
+            jax.ShapeDtypeStruct((), jnp.int32, sharding=placement.everywhere),
+            rows((), jnp.uint32),
+        )
+        .compile()
+    )
+
+
+def images_shape(spec: EngineSpec, config: PaliGemmaConfig) -> tuple[int, ...]:
+    """Of a whole batch: [B, S, S, 3], or [B, F, S, S, 3] where a row has several frames."""
+    size = config.vision.image_size
+    frames = () if spec.frames == 1 else (spec.frames,)
+    return (spec.rows, *frames, size, size, 3)
+
+
+def stored(params: dict, dtype: str, platform: str) -> dict:
+    """Parameters as the compiled programs take them on a platform ('cpu', 'tpu' …)."""
+    return weights_as_bits(params) if needs_bits(dtype, platform) else params
+
+
+def stored_shapes(config: PaliGemmaConfig, dtype: str, platform: str) -> dict:
+    """What `stored` gives for a checkpoint loaded as `dtype`, as shapes."""
+    as_bits = needs_bits(dtype, platform)
+
+    def shape(path: tuple, leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        is_bits = as_bits and path[-1].key in SLICED
+        return jax.ShapeDtypeStruct(leaf.shape, jnp.uint16 if is_bits else jnp.dtype(dtype))
+
+    return jax.tree_util.tree_map_with_path(shape, abstract_params(config))
