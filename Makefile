@@ -1,6 +1,7 @@
 # make demo   runs the main job on the example corpus
 # make test   runs every check; make test-slow also the proofs that take minutes
 # make lock   resolves the dependencies anew after a change of requirements/*.in
+# make template, make pin-image   see deploy/README.md
 # Each sets up what it needs in .venv first, and skips what is done.
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 DEMO := demo-output
 
-.PHONY: demo test test-slow lint lock clean
+.PHONY: demo test test-slow lint lock template pin-image clean
 
 $(BIN)/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
@@ -40,6 +41,9 @@ lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy deploy/*.py
+	$(BIN)/hadolint deploy/Dockerfile
+	$(BIN)/shellcheck deploy/*.sh
 
 # The tests' versions come first, so that what is tested is what users get. An accelerator's file
 # holds only what the image's variant has beyond base.txt, for the worker's one platform.
@@ -56,6 +60,12 @@ lock: | $(BIN)/uv
 	$(WORKER) requirements/tpu.in $(BEYOND_BASE) --output-file requirements/tpu.txt
 	$(WORKER) requirements/gpu.in $(BEYOND_BASE) --output-file requirements/gpu.txt
 	$(WORKER) requirements/airflow.in --output-file requirements/airflow.txt
+
+template: $(VENV)/run.stamp
+	$(BIN)/python deploy/flex_metadata.py
+
+pin-image: $(VENV)/run.stamp
+	$(BIN)/python deploy/pin_images.py
 
 clean:
 	rm -rf $(VENV) $(DEMO) .cache build *.egg-info
