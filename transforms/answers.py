@@ -128,14 +128,16 @@ def content_key(sha256: str, prompts: Sequence[Prompt]) -> int:
     return int.from_bytes(hashlib.sha256(asked.encode()).digest()[:8], "big")
 
 
-def index_answers(ledger: Ledger, tasks: Sequence[str]) -> KnownAnswers:
-    """Bring the index up to what is committed now, and keep it with the output.
+def index_answers(ledger: Ledger, tasks: Sequence[str]) -> KnownAnswers | None:
+    """Bring the index up to what is committed now, and keep it with the output; None for nothing.
 
     Raises:
         WorkError: a committed file is missing or was changed.
     """
     parsed = [Task.parse(task) for task in tasks]
     commits = [*ledger.committed().values(), *ledger.former().values()]
+    if not commits:
+        return None
     path = storage.join(ledger.output, INDEX)
     before = _read(ledger.output) if storage.exists(path) else _index((), [])
     known = {file: place for place, file in enumerate(before.files)}

@@ -1,6 +1,6 @@
-"""The two ways a run can go wrong, told apart by their exit codes.
+"""The ways a run can go wrong, told apart by their exit codes.
 
-A row that can't be read or annotated is neither: it becomes a row whose outcome says so.
+A row that can't be read or annotated is none of them: it becomes a row whose outcome says so.
 """
 
 import contextlib
@@ -22,6 +22,17 @@ class WorkError(Exception):
 
     What had been committed before stays, and the same command goes on from there.
     """
+
+
+class BusyError(Exception):
+    """Another run has what this one needs. Nothing was written; exit code 75, to try again later.
+
+    The commands print the message alone.
+    """
+
+
+class NothingMatchesError(UserError):
+    """An input that stands for no file."""
 
 
 class UnitError(WorkError):

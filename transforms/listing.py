@@ -13,7 +13,7 @@ from typing import Any
 
 from apache_beam.io.filesystem import BeamIOError
 
-from transforms.errors import UserError
+from transforms.errors import NothingMatchesError, UserError
 from transforms.filesystems import filesystem, said
 from transforms.readers.streams import absolute
 
@@ -38,7 +38,7 @@ def expand(pattern: str) -> list[Listed]:
     found = _stored(pattern, is_folder) if "://" in pattern else _local(pattern)
     if not found:
         near = _near_stored(pattern) if "://" in pattern else _near_local(pattern)
-        raise UserError(f"nothing matches {pattern}. {near}")
+        raise NothingMatchesError(f"nothing matches {pattern}. {near}")
     return sorted(found)
 
 

@@ -27,7 +27,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from transforms import storage
-from transforms.errors import WorkError
+from transforms.errors import BusyError, WorkError
 from transforms.processes import ProcessIdentity, this_process
 
 LOCK = "lock"
@@ -65,15 +65,15 @@ class Holder:
         return f"palipipe {self.command}, {where}, since {self.began}"
 
 
-class LockHeldError(Exception):
+class LockHeldError(BusyError):
     """Another run has the folder. silent: seconds since it was last heard of, if that is known."""
 
     def __init__(self, output: str, holder: Holder, silent: float | None):
         heard = "" if silent is None else f", last heard of {silent:,.0f} s ago"
         super().__init__(
-            f"{output}: in use by another run ({holder}{heard}). Its claim ends with it; one whose "
-            f"machine is gone is broken after {holder.lease:,.0f} s of silence. Wait for it with "
-            "--wait-for-lock, or run again later"
+            f"{output}: another run has this folder ({holder}{heard}). Run again later, or wait "
+            "for it with --wait-for-lock 1h. Should it be gone, that is noticed at once on its own "
+            f"machine, and elsewhere after {holder.lease:,.0f} s of silence"
         )
         self.holder = holder
 

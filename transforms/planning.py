@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from transforms.errors import UnitError, UserError
+from transforms.errors import NothingMatchesError, UnitError, UserError
 from transforms.listing import Listed, expand, kinds
 from transforms.readers import lists, parquet, tfrecord, webdataset
 from transforms.readers.files import SIDECARS
@@ -70,6 +70,7 @@ def plan(
     format: str | None = None,
     options: ReaderOptions | None = None,
     groups: Iterable[Sequence[str]] = (),
+    empty: list[str] | None = None,
 ) -> list[Unit]:
     """The units of work that paths, globs and folders stand for, in the order of their URIs.
 
@@ -77,6 +78,7 @@ def plan(
         several patterns match is taken once.
     groups: `Unit.files` of units made earlier. Loose files of theirs stay together, so that files
         that arrive later make units of their own and change no earlier one.
+    empty: takes the patterns that match nothing; without it they are a mistake.
 
     Raises UserError for a pattern that matches nothing, names no format or several, or whose first
     readable shard lacks what the options name.
@@ -88,7 +90,13 @@ def plan(
         raise UserError("no input is named; give paths, globs or folders")
     chosen: dict[str, dict[str, Listed]] = {}
     for pattern in patterns:
-        name, files = _recognised(pattern, format)
+        try:
+            name, files = _recognised(pattern, format)
+        except NothingMatchesError:
+            if empty is None:
+                raise
+            empty.append(pattern)
+            continue
         chosen.setdefault(name, {}).update({file.uri: file for file in files})
     units: list[Unit] = []
     for name in sorted(chosen):
