@@ -14,6 +14,7 @@ COMMANDS = {
     "filters": "Print a preset of filters, or check a configuration file.",
     "finetune": "Fine-tune PaliGemma, or train one from nothing.",
     "profiles": "List the worker pools on Dataflow that --profile names.",
+    "prune": "Remove what an output folder can do without: rows of replaced shards, old records.",
     "rescreen": "Say what other thresholds would change, from the scores of an earlier run.",
     "retry": "Take up quarantined and failed images of an output folder once more.",
     "screen": "Put image shards through the filters alone; export what is kept.",

@@ -109,6 +109,7 @@ class Turn:
         code = EXIT_ALERT if found and exit_code == 0 else exit_code
         self._record = replace(record, alerts=found, state=ENDED, ended=now(), exit_code=code)
         self._history.write(self._record)
+        print(f"\n{_summary(self._record)}")
         for alert in found:
             print(line(alert, self._options.output), file=sys.stderr)
         if found and self._options.alert_command:
@@ -179,6 +180,17 @@ def tell(command: str, record: RunRecord) -> None:
         problem = f"took longer than {_ALERT_SECONDS} s"
     if problem:
         print(f"palipipe: --alert-command {problem}", file=sys.stderr)
+
+
+def _summary(record: RunRecord) -> str:
+    units = record.units
+    taken = (
+        f", {record.taken_over:,} of them with answers of earlier runs" if record.taken_over else ""
+    )
+    return (
+        f"Run {record.run}: {record.rows:,} images{taken}; units: {units.new:,} new, "
+        f"{units.changed:,} changed, {units.before:,} done before, {units.failed:,} unread"
+    )
 
 
 def _in_turn(job: Job, ledger: Ledger, reuses: bool) -> Job:
