@@ -8,11 +8,13 @@ import importlib.metadata
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
 EXIT_FAILED = 1
 EXIT_MISTAKE = 2
+EXIT_ALERT = 3
+EXIT_BUSY = 75  # EX_TEMPFAIL of sysexits.h
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
 VERSION = importlib.metadata.version("palipipe")
@@ -42,9 +44,13 @@ class Parser(argparse.ArgumentParser):
     def parse_args(self, args=None, namespace=None):  # type: ignore[override]
         """As `argparse`'s, naming the nearest option to one that there isn't."""
         options, rest = self.parse_known_args(args, namespace)
+        self.refuse_any(rest)
+        return options
+
+    def refuse_any(self, rest: Sequence[str]) -> None:
+        """Refuse what is left of a command line, if anything is."""
         if rest:
             self.refuse(next((word for word in rest if word.startswith("-")), rest[0]))
-        return options
 
     def refuse(self, unknown: str) -> NoReturn:
         name = unknown.split("=")[0]
@@ -83,7 +89,7 @@ def exit_code(command: str, work: Callable[[], int]) -> int:
     from filters.config import FilterConfigError
     from model.errors import ModelError
     from pipelines.logs import quiet
-    from transforms.errors import UserError, WorkError
+    from transforms.errors import BusyError, UserError, WorkError
 
     quiet()
     try:
@@ -91,6 +97,9 @@ def exit_code(command: str, work: Callable[[], int]) -> int:
     except (UserError, ModelError, FilterConfigError) as error:
         print(f"palipipe {command}: {error}", file=sys.stderr)
         return EXIT_MISTAKE
+    except BusyError as error:
+        print(f"palipipe {command}: {error}", file=sys.stderr)
+        return EXIT_BUSY
     except WorkError as error:
         print(f"palipipe {command}: {error}", file=sys.stderr)
         return EXIT_FAILED

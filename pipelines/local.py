@@ -20,11 +20,10 @@ from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
-from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from pipelines.reporter import Reporter
-from transforms import counters, progress
+from transforms import counters, filesystems, progress
 from transforms.errors import raised_in_worker
 from transforms.unit import Unit
 
@@ -65,8 +64,7 @@ def run_in_waves(
 
 
 def _run(build: Callable[[beam.Pipeline], Any]) -> Counter[str]:
-    # Without this, options would be read from the command line of whoever imported us.
-    options = PipelineOptions(flags=[], save_main_session=False)
+    options = filesystems.options()
     try:
         with _minding_ctrl_c(), beam.Pipeline(runner=FnApiRunner(), options=options) as pipeline:
             build(pipeline)

@@ -7,7 +7,9 @@ is overloaded or whose connection breaks.
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
+import struct
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,6 +18,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import parse_qs
 
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.s3.models import s3_backends
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
@@ -31,7 +35,7 @@ UNAVAILABLE = ("503 Service Unavailable", "ServiceUnavailable")
 TOO_MANY = ("429 Too Many Requests", "TooManyRequests")
 INTERNAL = ("500 Internal Server Error", "InternalError")
 DENIED = ("403 Forbidden", "AccessDenied")
-# In the place of an answer: the connection ends before it, or within it.
+# In the place of an answer: the connection ends before it; or within it, or within what is sent.
 DROP = ("drop", "")
 CUT = ("cut", "")
 
@@ -73,6 +77,7 @@ class ObjectServer:
     @contextlib.contextmanager
     def failing(self, fault: Callable[[Request], Fault | None]) -> Iterator[None]:
         self.requests.clear()
+        self.faults = 0
         self.fault = fault
         try:
             yield
@@ -108,11 +113,26 @@ class ObjectServer:
             path.write_bytes(client.get_object(Bucket=BUCKET, Key=key)["Body"].read())
         return folder
 
+    def put(self, key: str, values: Any) -> None:
+        """JSON under a key, put into the store behind the server's back."""
+        _store().put_object(BUCKET, key, json.dumps(values).encode())
+
+    def clear(self, prefix: str) -> None:
+        """Delete all below a prefix, and forget the requests."""
+        for key in self.keys(prefix):
+            _store().delete_object(BUCKET, key)
+        self.requests.clear()
+        self.faults = 0
+
     def keys(self, prefix: str = "") -> list[str]:
         pages = (
             self.client().get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
         )
         return [entry["Key"] for page in pages for entry in page.get("Contents", ())]
+
+
+def _store() -> Any:
+    return s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
 
 
 class _Faults:
@@ -133,25 +153,27 @@ class _Faults:
             return self._app(environ, start_response)
         if fault == DROP:
             _hang_up(environ)
+        if fault == CUT and environ["REQUEST_METHOD"] == "PUT":
+            environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"] or 0) // 2)
+            _hang_up(environ)
         if fault == CUT:
-            return self._cut(environ, start_response)
+            return self._halved(environ, start_response)
         status, code = fault
         body = f"<Error><Code>{code}</Code><Message>{code}</Message></Error>".encode()
         start_response(status, [("Content-Type", "application/xml")])
         return [b"" if environ["REQUEST_METHOD"] == "HEAD" else body]
 
-    def _cut(self, environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
-        """Half of the answer, of which the whole was announced; or half of an upload's bytes."""
-        if environ["REQUEST_METHOD"] == "PUT":
-            environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"] or 0) // 2)
-            _hang_up(environ)
+    def _halved(self, environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
+        """Half of the answer, of which the whole was announced."""
         body = b"".join(self._app(environ, start_response))
         yield body[: len(body) // 2]
         _hang_up(environ)
 
 
 def _hang_up(environ: dict[str, Any]) -> NoReturn:
-    environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+    # Without lingering: what was sent and not read is answered by a reset.
+    no_time = struct.pack("ii", 1, 0)
+    environ["werkzeug.socket"].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_time)
     raise ConnectionResetError("as asked")
 
 
@@ -177,6 +199,9 @@ class _Quiet(WSGIRequestHandler):
 
     def log(self, *args: Any) -> None:
         pass
+
+    def connection_dropped(self, *args: Any) -> None:
+        self.close_connection = True
 
 
 @contextlib.contextmanager

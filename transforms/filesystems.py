@@ -21,9 +21,20 @@ from transforms.errors import WorkError
 AGAIN = "run the same command again: it goes on from what is committed"
 
 
-def configure(options: Sequence[str] = ()) -> None:
+_flags: tuple[str, ...] = ()
+
+
+def configure(flags: Sequence[str] = ()) -> None:
     """Give this process's filesystems their options, such as ``--s3_endpoint_url=URL``."""
-    FileSystems.set_options(PipelineOptions(flags=list(options)))
+    global _flags
+    _flags = tuple(flags)
+    FileSystems.set_options(options())
+
+
+def options() -> PipelineOptions:
+    """For a pipeline of this process: making one gives the filesystems its options."""
+    # Without flags they would be read from the command line of whoever imported us.
+    return PipelineOptions(flags=list(_flags), save_main_session=False)
 
 
 def filesystem(path: str) -> FileSystem:
@@ -33,13 +44,12 @@ def filesystem(path: str) -> FileSystem:
         ValueError: Beam knows none for the scheme.
         UserError: it lacks something that the user has to give.
     """
-    options: PipelineOptions | None = FileSystems._pipeline_options
-    if options is None:
+    if FileSystems._pipeline_options is None:
         # A worker that was started without the job's options; see worker_pool_main of Beam.
-        options = PipelineOptions(flags=[])
-        FileSystems.set_options(options)
-    if FileSystems.get_scheme(path) == s3.SCHEME:
-        s3.prepare(options)
+        configure()
+    given: PipelineOptions | None = FileSystems._pipeline_options
+    if given is not None and FileSystems.get_scheme(path) == s3.SCHEME:
+        s3.prepare(given)
     return FileSystems.get_filesystem(path)
 
 
