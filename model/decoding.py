@@ -13,6 +13,8 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
+from model.grammar import Rules
+
 PAD = 0
 EOS = 1
 
@@ -21,7 +23,8 @@ class Answers(NamedTuple):
     """What a strategy decided for each of B rows; M is the most tokens an answer may have.
 
     tokens: int32[B, M], PAD behind the end. log_probs: float32[B], natural logarithm of what the
-    model itself (at temperature 1) gives the answer, summed through its first EOS.
+    model itself (at temperature 1, and free to write what rules don't permit) gives the answer,
+    summed through its first EOS. So an answer that rules forced upon the model shows as unlikely.
     ended: bool[B], False where the limit cut the answer. steps: int32, tokens that each row was
     decoded for, whether it still needed them or not.
     """
@@ -41,6 +44,7 @@ class Task(NamedTuple):
     live: bool[B], False for rows that only fill the batch.
     limit: int32, the most tokens wanted now; length: M, the most there is room for.
     seeds: uint32[B]; a row's answer depends on its own and on no other's.
+    rules: what answers may be, and states: int32[B], where each row begins in them; or None.
     """
 
     logits: jax.Array
@@ -50,6 +54,8 @@ class Task(NamedTuple):
     limit: jax.Array
     length: int
     seeds: jax.Array
+    rules: Rules | None = None
+    states: jax.Array | None = None
 
     def repeated(self, times: int) -> Task:
         """Every row `times` over, next to itself, each copy with a seed of its own."""
@@ -58,9 +64,22 @@ class Task(NamedTuple):
             logits=jnp.repeat(self.logits, times, axis=0),
             cache=repeat_rows(self.cache, times),
             live=jnp.repeat(self.live, times),
+            states=None if self.states is None else jnp.repeat(self.states, times),
             # An odd factor (Knuth's multiplicative hash) keeps copies of neighbours apart.
             seeds=(self.seeds[:, None] + copies * jnp.uint32(2654435761)).reshape(-1),
         )
+
+    def permitted(self, logits: jax.Array, states: jax.Array | None) -> jax.Array:
+        """Logits [..., V] with -inf for what the rules don't permit in states int32[...]."""
+        if self.rules is None or states is None:
+            return logits
+        return self.rules.mask(logits, states)
+
+    def follow(self, states: jax.Array | None, tokens: jax.Array) -> jax.Array | None:
+        """The states after tokens."""
+        if self.rules is None or states is None:
+            return None
+        return self.rules.follow(states, tokens)
 
 
 def repeat_rows(cache: Any, times: int) -> Any:
@@ -79,7 +98,7 @@ class Greedy:
     """The likeliest token at each step."""
 
     def decode(self, task: Task) -> Answers:
-        return decode_rows(task, lambda logits, _: jnp.argmax(logits, axis=-1))
+        return decode_rows(task, lambda logits, _: likeliest(logits))
 
 
 @dataclass(frozen=True)
@@ -135,7 +154,8 @@ class BestOf:
         rows = task.live.shape[0]
         scores = answers.log_probs.reshape(rows, self.n)
         best = jnp.arange(rows) * self.n + jnp.argmax(scores, axis=1)
-        return Answers(*(array[best] for array in answers[:-1]), answers.steps)
+        tokens, log_probs, ended = (array[best] for array in answers[:3])
+        return Answers(tokens, log_probs, ended, answers.steps)
 
 
 @dataclass(frozen=True)
@@ -154,6 +174,30 @@ class Beam:
 
     def decode(self, task: Task) -> Answers:
         return beam_search(task, self.width)
+
+
+# Divides the released vocabulary of 257,152.
+_BLOCK = 128
+
+
+def likeliest(logits: jax.Array) -> jax.Array:
+    """The first token with the highest logit: [B, V] -> int32[B].
+
+    XLA compares one number after the other for an argmax on a CPU; a maximum it vectorises. So the
+    block with the maximum is looked for first.
+    """
+    if logits.shape[-1] % _BLOCK:
+        return jnp.argmax(logits, axis=-1)
+    blocks = logits.reshape(*logits.shape[:-1], -1, _BLOCK)
+    block = jnp.argmax(jnp.max(blocks, axis=-1), axis=-1)
+    within = jnp.take_along_axis(blocks, block[..., None, None], axis=-2)[..., 0, :]
+    return block * _BLOCK + jnp.argmax(within, axis=-1)
+
+
+def log_probability(logits: jax.Array, tokens: jax.Array) -> jax.Array:
+    """What softmax(logits [B, V]) gives tokens int32[B], as natural logarithm: [B]."""
+    chosen = jnp.take_along_axis(logits, tokens[:, None], axis=-1)[:, 0]
+    return chosen - jax.nn.logsumexp(logits, axis=-1)
 
 
 def draw(logits: jax.Array, keys: jax.Array) -> jax.Array:
@@ -183,6 +227,7 @@ class _Rows(NamedTuple):
     tokens: jax.Array
     log_probs: jax.Array
     ended: jax.Array
+    states: jax.Array | None
     cache: Any
 
 
@@ -195,14 +240,15 @@ def decode_rows(task: Task, pick: Callable[[jax.Array, jax.Array], jax.Array]) -
 
     def choose(rows: _Rows, logits: jax.Array) -> _Rows:
         step_keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, rows.step)
-        token = jnp.where(rows.ended, PAD, pick(logits, step_keys).astype(jnp.int32))
-        gain = jnp.take_along_axis(jax.nn.log_softmax(logits), token[:, None], axis=1)[:, 0]
+        picked = pick(task.permitted(logits, rows.states), step_keys).astype(jnp.int32)
+        token = jnp.where(rows.ended, PAD, picked)
         return rows._replace(
             step=rows.step + 1,
             token=token,
             tokens=jax.lax.dynamic_update_slice(rows.tokens, token[:, None], (0, rows.step)),
-            log_probs=rows.log_probs + jnp.where(rows.ended, 0, gain),
+            log_probs=rows.log_probs + jnp.where(rows.ended, 0, log_probability(logits, token)),
             ended=rows.ended | (token == EOS),
+            states=task.follow(rows.states, token),
         )
 
     def go_on(rows: _Rows) -> _Rows:
@@ -216,6 +262,7 @@ def decode_rows(task: Task, pick: Callable[[jax.Array, jax.Array], jax.Array]) -
         tokens=jnp.full((B, task.length), PAD, jnp.int32),
         log_probs=jnp.zeros((B,), jnp.float32),
         ended=~task.live,
+        states=task.states,
         cache=task.cache,
     )
     end = jax.lax.while_loop(
@@ -234,6 +281,7 @@ class _Beams(NamedTuple):
     scores: jax.Array  # float32[B, W], best first
     best_tokens: jax.Array  # int32[B, M]
     best_score: jax.Array  # float32[B]
+    states: jax.Array | None  # int32[B, W]
     cache: Any  # arrays [L, B * W, ...]
 
 
@@ -245,7 +293,9 @@ def beam_search(task: Task, width: int) -> Answers:
     def advance(beams: _Beams, logits: jax.Array) -> tuple[_Beams, jax.Array]:
         """Ends and continuations of every beam; also which beams went on: int32[B, W]."""
         log_probs = jax.nn.log_softmax(logits).reshape(B, -1, V)
-        totals = beams.scores[:, : log_probs.shape[1], None] + log_probs
+        live = log_probs.shape[1]
+        states = None if beams.states is None else beams.states[:, :live]
+        totals = beams.scores[:, :live, None] + task.permitted(log_probs, states)
         beams = keep_best_end(beams, totals[:, :, EOS])
         going_on = totals.at[:, :, EOS].set(-jnp.inf).reshape(B, -1)
         scores, index = jax.lax.top_k(going_on, width)
@@ -253,7 +303,10 @@ def beam_search(task: Task, width: int) -> Answers:
         tokens = jax.lax.dynamic_update_slice(
             beams.tokens[row, parent], token[..., None].astype(jnp.int32), (0, 0, beams.step)
         )
-        return beams._replace(step=beams.step + 1, tokens=tokens, scores=scores), parent
+        if states is not None:
+            states = task.follow(states[row, parent], token)
+        beams = beams._replace(step=beams.step + 1, tokens=tokens, scores=scores, states=states)
+        return beams, parent
 
     def keep_best_end(beams: _Beams, totals: jax.Array) -> _Beams:
         """totals: float32[B, W], each beam's score if it ended here."""
@@ -286,8 +339,16 @@ def beam_search(task: Task, width: int) -> Answers:
         scores=jnp.zeros((B, width), jnp.float32),
         best_tokens=jnp.full((B, task.length), PAD, jnp.int32),
         best_score=jnp.full((B,), -jnp.inf, jnp.float32),
+        states=None if task.states is None else jnp.repeat(task.states[:, None], width, axis=1),
         cache=repeat_rows(task.cache, width),
     )
     first, _ = advance(start, task.logits)
     end = jax.lax.while_loop(undecided, go_on, first)
-    return Answers(end.best_tokens, end.best_score, jnp.isfinite(end.best_score), end.step)
+    # Rules may keep every beam from ending within the limit; the best of them then stands.
+    ended = end.best_score > -jnp.inf
+    return Answers(
+        jnp.where(ended[:, None], end.best_tokens, end.tokens[:, 0]),
+        jnp.where(ended, end.best_score, end.scores[:, 0]),
+        ended,
+        end.step,
+    )

@@ -95,6 +95,9 @@ class Engine:
         self._lock = threading.Lock()
         self._placement = placement
         self._params = params
+        self._rules = found.spec.grammar and jax.device_put(
+            found.spec.grammar.rules(), placement.everywhere
+        )
         self._image_shape = images_shape(found.spec, config)
         self._encode = found.programs.encode
         self._generate = found.programs.generate
@@ -147,12 +150,14 @@ class Engine:
         *,
         max_new_tokens: int | None = None,
         seeds: Sequence[int] | None = None,
+        start: int = 0,
     ) -> Generation:
         """Answers one prompt for each row of `image_tokens`.
 
         prompts: token ids, BOS and the final newline included, nothing padded.
         max_new_tokens: a smaller limit than the spec's.
         seeds: one a row where the strategy samples; a row's answer depends on its own alone.
+        start: number of the grammar's start, where the spec has a grammar.
         Raises PromptTooLong, and ValueError for a number or an id that doesn't fit.
         """
         self._check_rows(len(prompts))
@@ -173,6 +178,8 @@ class Engine:
             np.arange(self.spec.rows) < len(prompts),
             np.int32(limit),
             self._batch_seeds(seeds, len(prompts)),
+            self._rules,
+            np.full(self.spec.rows, self._start(start), np.int32),
         )
         answers = jax.device_get(results)
         generation = to_generation(answers, len(prompts), limit)
@@ -220,6 +227,13 @@ class Engine:
         batch = np.zeros(self.spec.rows, np.uint32)
         batch[:rows] = range(rows) if seeds is None else seeds
         return batch
+
+    def _start(self, number: int) -> int:
+        """The state that is the grammar's start of this number."""
+        starts = self.spec.grammar.starts if self.spec.grammar else (0,)
+        if not 0 <= number < len(starts):
+            raise ValueError(f"start {number}; the grammar has {len(starts)}")
+        return starts[number]
 
     def _run(self, program: Callable[..., Any], *args: Any) -> Any:
         before = compilations_of_this_thread()

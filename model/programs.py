@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from model.bits import SLICED, needs_bits, weights_as_bits
 from model.config import PaliGemmaConfig
 from model.decoding import Greedy, Strategy, Task
+from model.grammar import Grammar
 from model.paligemma import PaliGemma, abstract_params
 from model.sharding import Placement
 
@@ -32,7 +33,7 @@ class EngineSpec:
     prompt_lengths: tokens; a batch runs in the shortest length that holds its longest prompt.
     max_new_tokens: the longest answer. frames: pictures a row, their tokens in order.
     final_cap: soft cap on the logits; None for the checkpoint's own, 0 for none.
-    strategy: how tokens are chosen.
+    strategy: how tokens are chosen. grammar: what answers may be, None for anything.
     tensor_parallel: devices that a copy of the model is spread over; the host's other devices hold
         copies. None for as few as its weights fit in.
     Raises ValueError for what can't be compiled.
@@ -47,6 +48,7 @@ class EngineSpec:
     final_cap: float | None = None
     strategy: Strategy = field(default_factory=Greedy)
     tensor_parallel: int | None = None
+    grammar: Grammar | None = None
 
     def __post_init__(self):
         if self.dtype not in DTYPES:
@@ -72,7 +74,8 @@ class EngineSpec:
 class Programs:
     """Compiled for one spec. encode: (params, uint8 images) -> image tokens [B, N, D].
 
-    generate: by prompt length, (params, image tokens, text, valid, live, limit, seeds) -> Answers.
+    generate: by prompt length, (params, image tokens, text, valid, live, limit, seeds, rules or
+        None, int32[B] states in which the rows begin) -> Answers.
     """
 
     encode: jax.stages.Compiled
@@ -83,6 +86,11 @@ def compile_programs(
     spec: EngineSpec, config: PaliGemmaConfig, params: dict, placement: Placement
 ) -> Programs:
     """params: shapes with their places, or arrays. spec: its batch_size is given."""
+    if spec.grammar is not None and spec.grammar.vocabulary != config.language.vocab_size:
+        raise ValueError(
+            f"the grammar is for {spec.grammar.vocabulary} tokens and the model writes "
+            f"{config.language.vocab_size}"
+        )
     as_bits = needs_bits(spec.dtype, placement.device.platform)
     model = PaliGemma(config, jnp.dtype(spec.dtype), cache_dtype=jnp.uint16 if as_bits else None)
     lengths = sorted(set(spec.prompt_lengths))
@@ -112,7 +120,7 @@ def compile_generate(
     """See `Programs`."""
     new_tokens = spec.max_new_tokens
 
-    def generate(params, image_tokens, text, text_valid, live, limit, seeds):
+    def generate(params, image_tokens, text, text_valid, live, limit, seeds, rules, states):
         run: Callable[..., Any] = partial(model.apply, {"params": params})
         logits, cache, valid = run(image_tokens, text, text_valid, new_tokens, method="prefill")
 
@@ -120,12 +128,21 @@ def compile_generate(
             copies = tokens.shape[0] // valid.shape[0]
             return run(tokens, step, jnp.repeat(valid, copies, axis=0), cache, method="extend")
 
-        return spec.strategy.decode(Task(logits, cache, extend, live, limit, new_tokens, seeds))
+        task = Task(logits, cache, extend, live, limit, new_tokens, seeds)
+        if rules is not None:
+            task = task._replace(rules=rules, states=states)
+        return spec.strategy.decode(task)
 
     def rows(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
         shape = (spec.rows, *shape)
         return jax.ShapeDtypeStruct(shape, dtype, sharding=placement.rows)
 
+    def everywhere(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=placement.everywhere)
+
+    rules = spec.grammar and jax.tree.map(
+        lambda a: everywhere(a.shape, a.dtype), spec.grammar.rules()
+    )
     image_tokens = spec.frames * model.config.vision.tokens
     return (
         jax.jit(generate)
@@ -135,8 +152,10 @@ def compile_generate(
             rows((prompt_length,), jnp.int32),
             rows((prompt_length,), jnp.bool_),
             rows((), jnp.bool_),
-            jax.ShapeDtypeStruct((), jnp.int32, sharding=placement.everywhere),
+            everywhere((), jnp.int32),
             rows((), jnp.uint32),
+            rules,
+            rows((), jnp.int32),
         )
         .compile()
     )

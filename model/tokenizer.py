@@ -111,6 +111,22 @@ class Tokenizer:
         """
         return self._processor.decode([int(number) for number in ids])
 
+    def texts(self) -> list[str | None]:
+        """What each id writes; None for control pieces.
+
+        A byte of a longer letter is written as U+FFFD.
+        """
+        processor, ids = self._processor, range(self.vocab_size)
+        written = [piece.replace("▁", " ") for piece in processor.id_to_piece(list(ids))]
+        return [
+            None
+            if processor.is_control(number) or processor.is_unknown(number)
+            else bytes([int(piece[3:5], 16)]).decode("ascii", "replace")
+            if processor.is_byte(number)
+            else piece
+            for number, piece in zip(ids, written, strict=True)
+        ]
+
     def require_rows(self, rows: int) -> None:
         """Raises TokenizerError unless a checkpoint with so many embedding rows fits this."""
         if self.vocab_size <= rows <= self.vocab_size + _MOST_PADDING_ROWS:
