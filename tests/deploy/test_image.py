@@ -124,17 +124,19 @@ def test_the_tpus_own_compiler_runs_with_what_the_image_says_of_the_chips(
     replay, image, elsewhere, accelerator, topology
 ):
     program = f"""
+import os
 import jax, jax.numpy as jnp
 from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-devices = topologies.get_topology_desc(platform="tpu", topology_name="{topology}").devices
+bounds = [int(side) for side in os.environ["TPU_CHIPS_PER_HOST_BOUNDS"].split(",")]
+devices = topologies.get_topology_desc(
+    platform="tpu", topology_name="{topology}", chips_per_host_bounds=bounds
+).devices
 where = NamedSharding(Mesh(devices, "x"), PartitionSpec())
 shape = jax.ShapeDtypeStruct((128, 128), jnp.bfloat16)
 jax.jit(jnp.matmul, in_shardings=(where, where)).lower(shape, shape).compile()
 print(len(devices))
 """
     variables = {**replay.build(accelerator), **SYSTEM, "JAX_PLATFORMS": "cpu"}
-    chips = 1
-    for side in variables["TPU_CHIPS_PER_HOST_BOUNDS"].split(","):
-        chips *= int(side)
+    chips = int(variables["TPU_ACCELERATOR_TYPE"].rpartition("-")[2])
     assert int(run(["python", "-c", program], elsewhere, variables)) == chips
