@@ -17,12 +17,13 @@ import numpy as np
 
 from model import rle, tiny
 from model.boxes import CODES_PER_MASK, LOCATION_SCALE, Box, check_location_scale
-from model.checkpoint import LOCAL, Storage, open_checkpoint, weights_digest
+from model.checkpoint import LOCAL, Storage, open_checkpoint, read_config, weights_digest
 from model.checkpoint.tree import parameter_shapes
 from model.engine import Engine, EngineSpec, Generation
+from model.grammar import Grammar, anything, joined, one_of, well_formed_objects
 from model.mask_codec import MaskDecoder, paste
 from model.parse import Parsed, parse
-from model.tasks import Prompt, Task, TaskError
+from model.tasks import Kind, Prompt, Task, TaskError
 from model.tokenizer import Tokenizer, TokenizerError
 from model.usage import Usage
 
@@ -211,6 +212,9 @@ class Annotator:
         self.engine = engine
         self.tokenizer = tokenizer
         self._mask_decoder = mask_decoder
+        self._limits = [_limit(spec, task, tokenizer) for task in self._tasks]
+        bound = engine.spec.grammar is not None
+        self._starts = [number if bound else 0 for number in range(len(self._tasks))]
 
     @classmethod
     def load(cls, spec: AnnotatorSpec, storage: Storage = LOCAL) -> Annotator:
@@ -220,13 +224,15 @@ class Annotator:
         """
         checkpoint, tokenizer_path = _paths(spec)
         tokenizer = Tokenizer.from_bytes(_read(tokenizer_path, storage), tokenizer_path)
+        tasks = [Task.parse(task) for task in spec.tasks]
         engine_spec = EngineSpec(
             checkpoint=checkpoint,
             dtype=spec.dtype,
             batch_size=spec.batch_size,
             prompt_lengths=prompt_lengths(spec, tokenizer),
-            max_new_tokens=max(_limit(spec, Task.parse(task)) for task in spec.tasks),
+            max_new_tokens=max(_limit(spec, task, tokenizer) for task in tasks),
             final_cap=spec.final_logit_cap,
+            grammar=grammar_of(tasks, tokenizer, checkpoint, storage),
         )
         decoder = None
         if spec.mask_decoder is not None:
@@ -261,9 +267,10 @@ class Annotator:
                 self.engine.generate(
                     image_tokens,
                     [tokens[row][number] for row in rows],
-                    max_new_tokens=_limit(self._spec, task),
+                    max_new_tokens=self._limits[number],
+                    start=self._starts[number],
                 )
-                for number, task in enumerate(self._tasks)
+                for number in range(len(self._tasks))
             ]
             for place, row in enumerate(rows):
                 answers[row] = self._answers(generations, place, prompts[row], sizes[row])
@@ -332,5 +339,26 @@ class Annotator:
         )
 
 
-def _limit(spec: AnnotatorSpec, task: Task) -> int:
+def _limit(spec: AnnotatorSpec, task: Task, tokenizer: Tokenizer) -> int:
+    """The most tokens of an answer; one that is chosen gets what it takes, and its end."""
+    if task.choices:
+        return max(len(tokenizer.encode(choice)) for choice in task.choices) + 1
     return spec.max_new_tokens or task.max_new_tokens
+
+
+def grammar_of(
+    tasks: Sequence[Task], tokenizer: Tokenizer, checkpoint: str, storage: Storage
+) -> Grammar | None:
+    """What the tasks' answers are bound to, a start for each; None where none is bound."""
+    if not any(task.is_bound for task in tasks):
+        return None
+    vocabulary = read_config(checkpoint, storage).language.vocab_size
+
+    def of(task: Task) -> Grammar:
+        if task.choices:
+            return one_of(task.choices, tokenizer, vocabulary)
+        if task.only_objects:
+            return well_formed_objects(tokenizer, vocabulary, task.kind is Kind.SEGMENT)
+        return anything(vocabulary)
+
+    return joined([of(task) for task in tasks])

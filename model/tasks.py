@@ -6,6 +6,9 @@
 
 `{name}` is filled from a record: `{text}` and `{language}` are its own, any other name is looked up
 in its metadata, with dots for what is nested (`{meta.question}`). `{{` and `}}` are braces.
+
+Behind `=>` may stand what the answer is bound to: `answer en is it day? => yes | no` lets the model
+write one of these, `detect shoe => objects` nothing but well-formed boxes.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import math
 import re
 import string
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache
 from typing import Any
@@ -43,6 +46,12 @@ class Kind(StrEnum):
 
 VERBATIM = "prompt:"
 """What stands before a prompt that is to be taken as it is."""
+
+BOUND = "=>"
+"""What stands before the answers that a task is bound to."""
+
+OBJECTS = "objects"
+"""Stands behind `=>` for answers of well-formed boxes, or boxes with masks, and nothing else."""
 
 # Of the benchmarks with captions and short answers nearly all decode 32 tokens. The others are
 # open-ended: 128 tokens are what the model saw as one text when it was pretrained at 224 px, and
@@ -105,11 +114,15 @@ class Task:
 
     template: the prompt with its `{fields}`, spaces and separators as the model expects them.
     language: the code, or the field in braces, at the place where the verb takes one; else None.
+    choices: the only answers there may be, none where the model is free.
+    only_objects: the answer may be nothing but well-formed objects.
     """
 
     kind: Kind
     template: str
     language: str | None = None
+    choices: tuple[str, ...] = ()
+    only_objects: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Task:
@@ -121,7 +134,9 @@ class Task:
         stripped = text.strip()
         if stripped.startswith(VERBATIM):
             return cls(Kind.OTHER, stripped.removeprefix(VERBATIM).strip())
-        return _parse_verb(stripped)
+        asked, bound, answers = stripped.partition(f" {BOUND} ")
+        task = _parse_verb(asked.strip() if bound else stripped)
+        return _bound(task, stripped, answers) if bound else task
 
     def __post_init__(self):
         if not self.template:
@@ -142,6 +157,11 @@ class Task:
     def finds_objects(self) -> bool:
         """Whether the answer should be boxes (and masks) rather than text."""
         return self.kind in (Kind.DETECT, Kind.SEGMENT)
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether there are answers that it doesn't permit."""
+        return bool(self.choices) or self.only_objects
 
     def prompt(self, fields: Mapping[str, Any]) -> str:
         """The prefix for one record.
@@ -204,6 +224,24 @@ def _parse_verb(text: str) -> Task:
     if kind in (Kind.DETECT, Kind.SEGMENT):
         rest = _join_labels(text, rest)
     return Task(kind, f"{verb} {rest}".strip(), language)
+
+
+def _bound(task: Task, text: str, answers: str) -> Task:
+    """The task, bound to what stands behind its `=>`."""
+    if task.finds_objects:
+        if answers.strip() != OBJECTS:
+            raise TaskError(
+                _misuse(text, f'what it finds can be bound to "{BOUND} {OBJECTS}" and nothing else')
+            )
+        return replace(task, only_objects=True)
+    choices = tuple(choice.strip() for choice in answers.split("|"))
+    if len(choices) < 2 or not all(choices) or len(set(choices)) < len(choices):
+        raise TaskError(
+            _misuse(text, f'behind "{BOUND}" stand two or more different answers: "yes | no"')
+        )
+    if "{" in answers or "}" in answers:
+        raise TaskError(_misuse(text, "the answers to choose from are the same for every record"))
+    return replace(task, choices=choices)
 
 
 @cache

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from model.preprocess import Resampling, resize
-from model.tasks import Kind, MissingFieldError, PromptError, Task, record_fields
+from model.tasks import BOUND, Kind, MissingFieldError, PromptError, Task, TaskError, record_fields
 from model.tokenizer import Tokenizer
 from model.training.examples import Examples, Pair, encode_pair
 from transforms.errors import UnitError, UserError
@@ -59,7 +59,14 @@ class CorpusSpec:
 
     def templates(self) -> list[tuple[Task, Task]]:
         """The pairs, parsed. Raises TaskError for one that can't be meant."""
-        return [(Task.parse(prefix), Task(Kind.OTHER, suffix)) for prefix, suffix in self.pairs]
+        parsed = [(Task.parse(prefix), Task(Kind.OTHER, suffix)) for prefix, suffix in self.pairs]
+        for (task, _), (prefix, _) in zip(parsed, self.pairs, strict=True):
+            if task.is_bound:
+                raise TaskError(
+                    f'"{prefix}": what is learned are the answers in the data; leave out what '
+                    f'stands behind "{BOUND}"'
+                )
+        return parsed
 
     def digest(self, units: Sequence[Unit]) -> str:
         """32 hexadecimal digits: of this, and of the inputs and their versions."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from corpus import encode, photograph
 
 from model.preprocess import resize
+from model.tasks import TaskError
 from model.tiny import TOKENIZER
 from model.tokenizer import Tokenizer
 from transforms.errors import UserError
@@ -111,3 +113,9 @@ def test_a_corpus_is_read_once_and_again_where_it_changed(folder: Path):
 def test_a_corpus_to_learn_nothing_from_is_refused_with_the_reasons(folder: Path):
     with pytest.raises(UserError, match="2 examples: without suffix"):
         prepared(folder, [{"image": "coffee.png", "prefix": "caption en"}] * 2)
+
+
+def test_answers_to_choose_from_are_refused_where_the_data_has_them():
+    spec = replace(SPEC, pairs=(("answer en {prefix} => yes | no", "{suffix}"),))
+    with pytest.raises(TaskError, match="what is learned are the answers in the data"):
+        spec.templates()
