@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import parse_qs
 
+import boto3
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.s3.models import s3_backends
 from moto.server import DomainDispatcherApplication, create_backend_app
@@ -54,9 +55,14 @@ class Request:
 
 @dataclass
 class ObjectServer:
-    """The server as tests see it. fault: what happens to a request, None where it is answered."""
+    """The server as tests see it.
+
+    back_door: another port of it, at which nothing is counted and nothing fails.
+    fault: what happens to a request, None where it is answered.
+    """
 
     port: int
+    back_door: int
     fault: Callable[[Request], Fault | None] = lambda request: None
     requests: list[Request] = field(default_factory=list)
     faults: int = 0
@@ -85,11 +91,10 @@ class ObjectServer:
             self.fault = lambda request: None
 
     def client(self) -> Any:
-        import boto3
-
+        """For the test's own use, through the back door."""
         return boto3.client(
             "s3",
-            endpoint_url=self.url,
+            endpoint_url=f"http://127.0.0.1:{self.back_door}",
             aws_access_key_id="test",
             aws_secret_access_key="test",
             region_name="us-east-1",
@@ -207,15 +212,21 @@ class _Quiet(WSGIRequestHandler):
 @contextlib.contextmanager
 def serving() -> Iterator[ObjectServer]:
     """A server with an empty bucket."""
-    server = ObjectServer(0)
-    app = _Faults(DomainDispatcherApplication(create_backend_app), server)
+    app = DomainDispatcherApplication(create_backend_app)
+    with _listening(app) as back_door:
+        server = ObjectServer(0, back_door)
+        with _listening(_Faults(app, server)) as server.port:
+            server.client().create_bucket(Bucket=BUCKET)
+            yield server
+
+
+@contextlib.contextmanager
+def _listening(app: Any) -> Iterator[int]:
     http = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Quiet)
-    server.port = http.server_port
     thread = threading.Thread(target=http.serve_forever, daemon=True)
     thread.start()
     try:
-        server.client().create_bucket(Bucket=BUCKET)
-        yield server
+        yield http.server_port
     finally:
         http.shutdown()
         thread.join()
