@@ -129,6 +129,11 @@ class ScreeningConfig:
         filters = sorted((*others, size), key=lambda one: order.index(one.name))
         return replace(self, filters=tuple(filters))
 
+    def of_output(self) -> ScreeningConfig:
+        """The same for records that were screened before: what is left is to look at the output."""
+        looking = (one for one in self.filters if "output" in one.subjects)
+        return replace(self, filters=tuple(replace(one, subjects=("output",)) for one in looking))
+
     def recording_hashes(self) -> ScreeningConfig:
         """The same with the filter that records perceptual hashes, which near-duplicates need."""
         if any(one.name == "perceptual_hash" for one in self.filters):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from pipelines import options
+from pipelines import options, schedule_options
 from pipelines.cli import Parser, positive
 
 DESCRIPTION = """\
@@ -23,15 +23,37 @@ def parser() -> Parser:
     it = Parser("annotate", description=DESCRIPTION)
     options.input_options(it)
     _decoding_options(model_options(it))
-    options.limit_options(it)
-    options.output_options(it)
-    options.run_options(it)
+    _screened_option(options.limit_options(it))
+    _reuse_option(options.output_options(it))
+    schedule_options.lock_options(it)
+    schedule_options.alert_options(it)
+    options.launch_options(it)
     return it
 
 
 def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, tuple[str, ...]]:
     """Options and what is left for Beam; see `options.parse`."""
-    return options.parse(parser(), argv)
+    it = parser()
+    chosen, beam_options = options.parse(it, argv)
+    schedule_options.check(it, chosen)
+    return chosen, beam_options
+
+
+def _screened_option(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--screened-before",
+        action="store_true",
+        help="the input is what palipipe screen kept: filters look at what the model writes alone",
+    )
+
+
+def _reuse_option(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--reuse-answers",
+        action="store_true",
+        help="an image that an earlier run into this folder annotated, the same bytes asked the "
+        "same, keeps those answers wherever it is now",
+    )
 
 
 def model_options(it: Parser) -> argparse._ArgumentGroup:

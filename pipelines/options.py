@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from textwrap import indent
 
-from pipelines.cli import Parser, positive
+from pipelines import store_options
+from pipelines.cli import Parser, positive, suggestion
+from pipelines.launch.profiles import RUNNER, profile, profile_table
+
+LOCAL_RUNNER = "DirectRunner"
 
 # The pixels of a picture that a decoder has to hold: 100 megapixels are 300 MB.
 MAX_PIXELS = 100_000_000
@@ -81,7 +86,7 @@ def input_options(it: Parser) -> None:
     )
 
 
-def limit_options(it: Parser, filters: str | None = "default") -> None:
+def limit_options(it: Parser, filters: str | None = "default") -> argparse._ArgumentGroup:
     """What is left out. filters: the default, or None where they have to be named."""
     group = it.add_argument_group("what is left out")
     group.add_argument(
@@ -122,18 +127,27 @@ def limit_options(it: Parser, filters: str | None = "default") -> None:
         type=float,
         help="longer over shorter side at most (default: any)",
     )
+    return group
 
 
-def output_options(it: Parser) -> None:
+def output_options(it: Parser) -> argparse._ArgumentGroup:
     """Where rows go, and what happens to those of a shard that changed."""
     group = it.add_argument_group("what is written")
-    group.add_argument("--output", metavar="FOLDER", required=True, help="local or gs://…")
+    group.add_argument("--output", metavar="FOLDER", required=True, help="local, gs://… or s3://…")
     group.add_argument(
         "--on-changed",
         choices=["refuse", "redo", "keep"],
         default="refuse",
         help="what to do with a shard that changed after it was committed (default: refuse)",
     )
+    group.add_argument(
+        "--on-gone",
+        choices=["keep", "remove"],
+        default="keep",
+        help="what to do with the rows of shards that are not among the inputs any more "
+        "(default: keep)",
+    )
+    return group
 
 
 def run_options(it: Parser) -> None:
@@ -144,38 +158,87 @@ def run_options(it: Parser) -> None:
         "--dry-run", action="store_true", help="say what would be done, and do nothing"
     )
     progress_argument(group)
+    _runner_argument(group)
+    it.set_defaults(profile=None)
+
+
+def launch_options(it: Parser) -> None:
+    """How it runs, here or on workers elsewhere."""
+    group = it.add_argument_group("how it runs")
+    threads_argument(group)
+    group.add_argument(
+        "--dry-run",
+        nargs="?",
+        const="text",
+        choices=["text", "json"],
+        help="say what would be done, and do nothing; of a Dataflow job, print its description, "
+        "without a word to the network",
+    )
+    progress_argument(group)
+    group.add_argument(
+        "--profile",
+        metavar="NAME",
+        type=profile,
+        help="on Dataflow, with workers as listed below; an option of Beam's own wins over it",
+    )
+    group.add_argument(
+        "--in-image",
+        metavar="PATH",
+        action="append",
+        default=[],
+        help="a file or folder that workers have, too: a checkpoint or a hash list that was built "
+        "into their image; may be repeated",
+    )
+    _runner_argument(group)
+    it.epilog = f"profiles:\n{indent(profile_table(), '  ')}"
+
+
+def _runner_argument(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--runner",
         metavar="NAME",
-        default="DirectRunner",
         help="a Beam runner; options of Beam's own are passed on to it "
-        "(default: DirectRunner, in this process)",
+        f"(default: {LOCAL_RUNNER}, in this process)",
     )
+
+
+def parse_here(it: Parser, argv: Sequence[str]) -> argparse.Namespace:
+    """Options of a command that runs no pipeline: for Beam only those of stores may be left."""
+    options, rest = it.parse_known_args(argv)
+    words, rest = store_options.split(rest)
+    it.refuse_any(rest)
+    store_options.configure(words)
+    return options
 
 
 def parse(it: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, tuple[str, ...]]:
     """Options and what is left for Beam.
 
-    For the local runner nothing may be left. Exits with 2 and the nearest option on a mistake.
+    For the local runner only options of stores may be left. Exits with 2 and the nearest option on
+    a mistake.
     """
     options, rest = it.parse_known_args(argv)
-    unknown = [word for word in rest if word.startswith("-")]
-    if rest and options.runner == "DirectRunner":
-        it.refuse(unknown[0] if unknown else rest[0])
-    if unknown:
-        _check_beam_options(it, unknown)
-    return options, tuple(rest)
+    if options.profile and options.runner not in (None, RUNNER):
+        it.error(f"--profile {options.profile} is of {RUNNER}; leave out --runner {options.runner}")
+    options.runner = options.runner or (RUNNER if options.profile else LOCAL_RUNNER)
+    words, others = store_options.split(rest)
+    if options.runner == LOCAL_RUNNER:
+        it.refuse_any(others)
+    elif rest:
+        _check_beam_options(it, rest)
+    store_options.configure(words)
+    return options, words if options.runner == LOCAL_RUNNER else tuple(rest)
 
 
-def _check_beam_options(it: Parser, unknown: Sequence[str]) -> None:
+def _check_beam_options(it: Parser, rest: Sequence[str]) -> None:
     """Refuse what neither this command nor Beam knows; Beam alone would only log a warning."""
-    from apache_beam.options.pipeline_options import PipelineOptions
+    from pipelines.launch.beam_options import beam_parser
 
-    beam_parser = argparse.ArgumentParser(add_help=False, conflict_handler="resolve")
-    for group in PipelineOptions.__subclasses__():
-        if "_add_argparse_args" in vars(group):
-            group._add_argparse_args(beam_parser)  # type: ignore[arg-type]
-    known = {name for action in beam_parser._actions for name in action.option_strings}
-    for word in unknown:
-        if word.split("=")[0] not in known:
-            it.refuse(word)
+    beam = beam_parser(it.prog.removeprefix("palipipe "))
+    known = beam.options()
+    for word in rest:
+        name = word.split("=")[0]
+        if word.startswith("--") and name not in known:
+            near = suggestion(name, [*it.options(), *known])
+            it.error(f"unknown option {name}{near}")
+    beam.parse_args(list(rest))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from filters.config import ScreeningConfig, load_filters
@@ -12,6 +12,7 @@ from pipelines.job import Job
 from transforms.commit import Commit
 from transforms.configuration import check_claim
 from transforms.errors import UserError
+from transforms.history import History, RunRecord
 from transforms.planning import plan
 from transforms.readers import ReaderOptions
 from transforms.screens import screening_of
@@ -23,8 +24,10 @@ class Plan:
     """Units by what will be done with them.
 
     about: lines that say what does it. pending: to be worked on. committed: done by an earlier
-    run, and staying. outdated: names of commits whose input is another one now and whose units are
-    cut otherwise; they are taken back before their shard is done anew.
+    run, and staying. outdated: names of commits to be taken back before anything is done: their
+    input is another one now and is cut otherwise, or it is gone. changed: names of pending
+    units of shards that were committed as they were then. empty: inputs that stand for no file.
+    latest: the last run before the plan was made. remake: makes it anew where there is a later one.
     """
 
     job: Job
@@ -32,11 +35,23 @@ class Plan:
     pending: tuple[Unit, ...]
     committed: tuple[Commit, ...]
     outdated: tuple[str, ...] = ()
+    changed: frozenset[str] = frozenset()
+    empty: tuple[str, ...] = ()
+    latest: RunRecord | None = None
+    remake: Callable[[], Plan] | None = None
 
     @property
     def units(self) -> list[Unit]:
         """Every unit of the run's inputs."""
         return [*self.pending, *(commit.unit for commit in self.committed)]
+
+
+@dataclass(frozen=True)
+class Foreseen:
+    """A job before anything is read that lies elsewhere. about: lines that say what does it."""
+
+    job: Job
+    about: tuple[str, ...]
 
 
 def plan_of(job: Job, about: Sequence[str], options: argparse.Namespace) -> Plan:
@@ -46,24 +61,33 @@ def plan_of(job: Job, about: Sequence[str], options: argparse.Namespace) -> Plan
         UserError: an input is wrong, or the output folder another run's; nothing was written.
     """
     check_claim(options.output, job.ledger.configuration)
+    latest = History(options.output).latest()
     earlier = job.ledger.committed()
     # Loose files stay in the groups they were committed in, so that new ones join in new groups.
     groups = [commit.unit.files for commit in earlier.values() if commit.unit.files]
-    units = plan(options.input, options.format, job.reader, groups)
-    return _against_commits(job, about, units, earlier, options.on_changed)
+    empty: list[str] | None = [] if options.alert_no_input else None
+    units = plan(options.input, options.format, job.reader, groups, empty)
+    planned = _against_commits(job, about, units, earlier, options.on_changed)
+    gone = set() if options.on_gone == "keep" else _gone(job, units, earlier)
+    return replace(
+        planned,
+        outdated=tuple(sorted({*planned.outdated, *gone})),
+        empty=tuple(empty or ()),
+        latest=latest,
+        remake=lambda: plan_of(job, about, options),
+    )
 
 
 def screening(options: argparse.Namespace) -> ScreeningConfig:
     """The filters asked for."""
-    return (
-        load_filters(options.filters)
-        .failing_open(options.fail_open)
-        .limited(
-            min_side=options.min_side,
-            max_aspect=options.max_aspect,
-            max_pixels=options.max_pixels,
-            max_bytes=options.max_bytes,
-        )
+    config = load_filters(options.filters).failing_open(options.fail_open)
+    if vars(options).get("screened_before"):
+        config = config.of_output()
+    return config.limited(
+        min_side=options.min_side,
+        max_aspect=options.max_aspect,
+        max_pixels=options.max_pixels,
+        max_bytes=options.max_bytes,
     )
 
 
@@ -86,6 +110,13 @@ def reader_options(options: argparse.Namespace) -> ReaderOptions:
         for name in ("lines_per_unit", "files_per_unit", "rows_per_unit"):
             fields[name] = options.records_per_unit
     return ReaderOptions(**fields)
+
+
+def _gone(job: Job, units: Sequence[Unit], earlier: Mapping[str, Commit]) -> set[str]:
+    """Names of the commits whose shards are not among the inputs any more."""
+    names = {job.ledger.name(unit) for unit in units}
+    shards = {unit.uri for unit in units if not unit.files}
+    return {n for n, c in earlier.items() if n not in names and c.unit.uri not in shards}
 
 
 def _against_commits(
@@ -130,4 +161,5 @@ def _against_commits(
         pending=tuple(pending),
         committed=tuple(earlier[name] for name in sorted(staying)),
         outdated=tuple(sorted(outdated)) if redo else (),
+        changed=frozenset(n for n in names if n in changed or by_name[n].uri in cut_otherwise),
     )

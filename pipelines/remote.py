@@ -30,6 +30,11 @@ def of_stage(words: Sequence[str], stage: str) -> Sequence[str]:
     return (*words, f"--job_name={name}-{stage}") if stage and name else words
 
 
+def is_template(words: Sequence[str]) -> bool:
+    """Whether the job is only written down, and begins when this command has ended."""
+    return beam_options("", words).get("template_location") is not None
+
+
 def run_on(
     runner: str, words: Sequence[str], build: Callable[[beam.Pipeline], Any]
 ) -> Counter[str]:

@@ -5,10 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from pipelines import options as shared
+from pipelines import schedule_options
 from pipelines.annotate_options import model_options
 from pipelines.cli import Parser, exit_code, leave
+
+if TYPE_CHECKING:
+    from pipelines.job import Job
 
 DESCRIPTION = """\
 Take up quarantined and failed images of an output folder, with the options of the run that wrote
@@ -36,6 +41,7 @@ def parser() -> Parser:
         help="those with this reason; * stands for anything; may be repeated",
     )
     model_options(it)
+    schedule_options.lock_options(it)
     shared.run_options(it)
     return it
 
@@ -57,9 +63,9 @@ def retry(options: argparse.Namespace, beam_options: Sequence[str] = ()) -> int:
     plan = make_plan(options)
     search = search_of(plan.job.ledger)
 
-    def then() -> None:
+    def then(job: Job) -> None:
         if search is not None:
-            search.mark(plan.job.ledger)
+            search.mark(job.ledger)
 
     return Run("retry", options, beam_options).carry_out(plan, then)
 

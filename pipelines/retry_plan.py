@@ -14,6 +14,7 @@ from transforms.again import Again, Selection
 from transforms.configuration import Configuration, differences, open_screened
 from transforms.duplicates import DuplicateSearch
 from transforms.errors import UserError
+from transforms.history import History
 from transforms.ledger import Ledger
 from transforms.readers import ReaderOptions
 
@@ -25,6 +26,7 @@ def make_plan(options: argparse.Namespace) -> Plan:
         UserError: the folder is no run's output, or the model not the one that made it.
     """
     configuration = open_screened(options.output)
+    latest = History(options.output).latest()
     ledger = Ledger(options.output, configuration)
     again = Again(ledger, Selection(options.all, tuple(options.reason)))
     values = configuration.values
@@ -47,6 +49,8 @@ def make_plan(options: argparse.Namespace) -> Plan:
         about=(*lines, f"again   {sum(n for _, n in counts.values()):,} images"),
         pending=tuple(commit.unit for commit, n in counts.values() if n),
         committed=tuple(commit for commit, n in counts.values() if not n),
+        latest=latest,
+        remake=lambda: make_plan(options),
     )
 
 

@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import apache_beam as beam
 
 from pipelines.cli import EXIT_FAILED, EXIT_INTERRUPTED
-from pipelines.job import committed_units
+from pipelines.feeding import Feeding
+from pipelines.job import Job, Units, committed_units
+from pipelines.launch.profiles import RUNNER
+from pipelines.options import LOCAL_RUNNER
 from pipelines.plan import Plan
+from pipelines.schedule import Turn
 from pipelines.summary import how_to_look, outcome_table, plan_text, troubles
 from transforms.configuration import claim
+from transforms.plan_file import PlanFile
 from transforms.storage import remove_temporary
 from transforms.unit import Unit
 
+if TYPE_CHECKING:
+    from pipelines.launch.launch import Launch
+
 # Adds to a pipeline what is done to some units, telling its progress to the meter of that name.
-Build = Callable[[beam.Pipeline, Sequence[Unit], str | None], Any]
+Build = Callable[[beam.Pipeline, Units, str | None], Any]
 
 
-def nothing_more() -> None:
+def nothing_more(job: Job) -> None:
     """What comes after the units where nothing does."""
 
 
@@ -30,31 +40,62 @@ def nothing_more() -> None:
 class Run:
     """A command under way. options: its own, of which the groups of `pipelines.options` are used.
 
-    beam_options: for a runner elsewhere.
+    beam_options: for a runner elsewhere. launch: the job on Dataflow, where it is one.
     """
 
     command: str
     options: argparse.Namespace
     beam_options: Sequence[str] = ()
+    launch: Launch | None = None
 
-    def carry_out(self, plan: Plan, then: Callable[[], None] = nothing_more) -> int:
+    @classmethod
+    def of(
+        cls, command: str, options: argparse.Namespace, words: Sequence[str], annotates: bool
+    ) -> Run:
+        """The run of a command line, with what its profile fills in. words: for Beam.
+
+        Raises UserError for what can't run on Dataflow.
+        """
+        if options.runner != RUNNER:
+            return cls(command, options, words)
+        from pipelines.launch.checks import check
+        from pipelines.launch.launch import prepared
+
+        launch = prepared(command, options, words, annotates)
+        check(launch)
+        return cls(command, launch.options, launch.beam.words, launch)
+
+    def carry_out(self, plan: Plan, then: Callable[[Job], None] = nothing_more) -> int:
         """Do what is planned, `then` what comes after it, and say how it went.
 
-        Returns the exit code. Raises UserError or WorkError.
+        Returns the exit code. Raises UserError, WorkError, or LockHeldError where another run has
+        the output folder.
         """
+        if self.launch is not None:
+            from pipelines.launch.fitting import check_fits
+
+            check_fits(plan.job, self.launch)
         print(plan_text(plan), flush=True)
         if self.options.dry_run:
             return 0
-        ledger = plan.job.ledger
-        claim(ledger.output, ledger.configuration)
+        with Turn(self.command, self.options) as turn:
+            current = turn.planned(plan)
+            if current is not plan:
+                print(f"another run has been here; now\n{plan_text(current)}", flush=True)
+            return self._in_turn(current, turn, then)
+
+    def _in_turn(self, plan: Plan, turn: Turn, then: Callable[[Job], None]) -> int:
+        claim(plan.job.ledger.output, plan.job.ledger.configuration)
+        job = turn.begin(plan)
+        ledger = job.ledger
         remove_temporary(ledger.output)
         ledger.remove_superseded()
         ledger.clear_failures(plan.units)
         for name in plan.outdated:
             ledger.take_back(name)
         try:
-            self._work(plan)
-            then()
+            feeding = self._work(replace(plan, job=job))
+            then(job)
         except KeyboardInterrupt:
             print(
                 "\nStopped. What was committed stays; the same command goes on from there.",
@@ -62,15 +103,17 @@ class Run:
             )
             return EXIT_INTERRUPTED
         commits = list(ledger.committed(plan.units).values())
-        trouble = troubles(commits, ledger.failures(plan.units))
-        print(f"\n{outcome_table(commits)}\n\n{how_to_look(plan.job)}")
+        failures = ledger.failures(plan.units)
+        trouble = troubles(commits, failures)
+        parts = [outcome_table(commits), feeding and feeding.text(), how_to_look(plan.job)]
+        print("\n" + "\n\n".join(filter(None, parts)))
         for line in trouble:
             print(f"palipipe {self.command}: {line}", file=sys.stderr)
-        return EXIT_FAILED if trouble else 0
+        return turn.end(commits, failures, EXIT_FAILED if trouble else 0)
 
-    def _work(self, plan: Plan) -> None:
+    def _work(self, plan: Plan) -> Feeding | None:
         if not plan.pending:
-            return
+            return None
         job = plan.job
         if job.annotator is not None and self._is_local:
             from transforms.inference import annotator
@@ -79,28 +122,43 @@ class Run:
                 print("loading the model and compiling its programs …", file=sys.stderr, flush=True)
             # Loaded here and not by the first step, so that what is wrong with it is said as it is.
             annotator(job.annotator)
-        self.go_through(
-            plan.pending,
-            lambda pipeline, units, meter: committed_units(
-                pipeline, units, replace(job, meter=meter)
-            ),
-        )
+        began = time.monotonic()
+        totals = self.go_through(plan.pending, committing(job))
+        return Feeding.of(totals, time.monotonic() - began if self._is_local else None)
 
-    def go_through(self, units: Sequence[Unit], build: Build) -> None:
-        """Run a pipeline over units: in this process in waves, or as one job of another runner."""
+    def go_through(self, units: Sequence[Unit], build: Build, stage: str = "") -> Counter[str]:
+        """Run a pipeline over units: in this process in waves, or as one job of another runner.
+
+        stage: what the job's name ends in, where a command has several.
+        Returns the totals of the steps' counters.
+        """
         if not units:
-            return
+            return Counter()
         if not self._is_local:
-            from pipelines.remote import run_on
-
-            run_on(self.options.runner, self.beam_options, lambda p: build(p, units, None))
-            return
+            return self._submit(units, build, stage)
 
         from pipelines.local import run_in_waves
         from pipelines.reporter import Reporter
 
-        run_in_waves(units, build, Reporter(self.options.progress))
+        return run_in_waves(units, build, Reporter(self.options.progress))
+
+    def _submit(self, units: Sequence[Unit], build: Build, stage: str) -> Counter[str]:
+        from pipelines.remote import is_template, of_stage, run_on
+
+        plan = PlanFile.write(self.options.output, units)
+        words = of_stage(self.beam_options, stage)
+        totals = run_on(self.options.runner, words, lambda pipeline: build(pipeline, plan, None))
+        if not is_template(words):
+            plan.delete()
+        return totals
 
     @property
     def _is_local(self) -> bool:
-        return self.options.runner == "DirectRunner"
+        return self.options.runner == LOCAL_RUNNER
+
+
+def committing(job: Job) -> Build:
+    """What is done to a job's units."""
+    return lambda pipeline, units, meter: committed_units(
+        pipeline, units, replace(job, meter=meter)
+    )

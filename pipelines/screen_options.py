@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from pipelines import options
+from pipelines import options, schedule_options
 from pipelines.cli import Parser
 
 DESCRIPTION = """\
@@ -29,7 +29,9 @@ def parser() -> Parser:
     _duplicate_options(it)
     options.output_options(it)
     _export_options(it)
-    options.run_options(it)
+    schedule_options.lock_options(it)
+    schedule_options.alert_options(it)
+    options.launch_options(it)
     return it
 
 
@@ -41,6 +43,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, tuple[str, ...]]:
         it.error("--earlier has a meaning only with --duplicates exact or near")
     if chosen.export_to and not chosen.export:
         it.error("--export-to has a meaning only with --export")
+    schedule_options.check(it, chosen)
     return chosen, beam_options
 
 

@@ -17,7 +17,7 @@ DRIVER = "install-nvidia-driver"
 class Chip:
     """One accelerator chip. memory: in GiB. for_weights: the share of it that they may take.
 
-    The rest is for what a batch needs. JAX reserves three quarters of a GPU's memory.
+    The rest is for what a batch needs, the compiled programs and the driver.
     """
 
     name: str
@@ -27,8 +27,8 @@ class Chip:
 
 V5E = Chip("TPU v5e", 16, 0.85)
 V6E = Chip("TPU v6e", 32, 0.85)
-L4 = Chip("NVIDIA L4", 24, 0.70)
-H100 = Chip("NVIDIA H100", 80, 0.70)
+L4 = Chip("NVIDIA L4", 24, 0.85)
+H100 = Chip("NVIDIA H100", 80, 0.85)
 
 
 @dataclass(frozen=True)

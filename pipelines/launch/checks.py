@@ -70,7 +70,8 @@ def place(launch: Launch) -> Iterator[str]:
         yield "--worker_region: --worker_zone says more; leave it out"
     if chips is None or not chips.scarce:
         return
-    if not launch.zone:
+    # A flex template's job gets its zone from the request that launches it.
+    if not launch.zone and not launch.beam.get("template_location"):
         yield (
             f"--worker_zone is missing: {chips.chip.name} is had in certain zones alone; name the "
             "one where you have quota or a reservation, such as us-central1-a"
@@ -160,9 +161,9 @@ def staging(launch: Launch) -> Iterator[str]:
 def submission(launch: Launch) -> Iterator[str]:
     if launch.beam.get("dry_run"):
         yield "--dry_run: Beam's own; write --dry-run"
-    for option in ("template_location", "update", "streaming"):
+    for option in ("update", "streaming"):
         if launch.beam.get(option):
-            yield f"--{option}: not for these batch jobs; flex templates are in deploy/README.md"
+            yield f"--{option}: this is a batch job; leave it out"
 
 
 CHECKS: tuple[Callable[[Launch], Iterator[str]], ...] = (

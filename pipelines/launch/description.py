@@ -7,7 +7,7 @@ be submitted and not what this project believes.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,7 +60,14 @@ class JobDescription:
             "job": json.loads(json_format.MessageToJson(self.job._pb)),
             "steps": self.steps,
             "graph_bytes": self.graph_bytes,
+            "environments": [_plain_environment(each) for each in self._environments()],
         }
+
+    def _environments(self) -> Iterator[beam_runner_api_pb2.Environment]:
+        """Those that a step runs in."""
+        components = self.graph.components
+        ids = {each.environment_id for each in components.transforms.values()}
+        return (components.environments[id] for id in sorted(filter(None, ids)))
 
     def _below_roots(self) -> list[str]:
         """Ids of all steps in the order of the pipeline, its nameless root left out."""
@@ -90,10 +97,26 @@ def describe(launch: Launch, build: Callable[[beam.Pipeline], Any]) -> JobDescri
     job.options.view_as(TestOptions).dry_run = False
     staging = job.options.view_as(GoogleCloudOptions).staging_location
     job.proto.environment = Environment(
-        packages=[],
+        packages=_staged_names(job.proto_pipeline),
         options=job.options,
         environment_version="8",
         proto_pipeline_staged_url=f"{staging}/pipeline.pb",
         proto_pipeline=job.proto_pipeline,
     ).proto
     return JobDescription(job.proto, job.proto_pipeline)
+
+
+def _plain_environment(environment: beam_runner_api_pb2.Environment) -> dict[str, Any]:
+    docker = beam_runner_api_pb2.DockerPayload.FromString(environment.payload)
+    hints = {name: value.decode() for name, value in environment.resource_hints.items()}
+    return {"image": docker.container_image, "resource_hints": hints}
+
+
+def _staged_names(graph: beam_runner_api_pb2.Pipeline) -> list[str]:
+    """What is staged beside the graph: names of the files that the environments depend on."""
+    payload = beam_runner_api_pb2.ArtifactStagingToRolePayload
+    return [
+        payload.FromString(file.role_payload).staged_name
+        for environment in graph.components.environments.values()
+        for file in environment.dependencies
+    ]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pipelines.launch.beam_options import beam_options
@@ -23,32 +23,64 @@ if TYPE_CHECKING:
 UNITS = "UNITS"
 
 
-def looked_over(launch: Launch, foreseen: Foreseen, stages: Mapping[str, Build]) -> bool:
-    """Check a command's jobs; where it is a dry run, print them, and return True.
+@dataclass(frozen=True)
+class Preview:
+    """A job that would be submitted. foreseen: what of it this machine can tell."""
 
-    stages: what builds the jobs, by what their names end in. Raises UserError.
+    launch: Launch
+    foreseen: Foreseen
+    job: JobDescription
+
+    def lines(self) -> Iterator[str]:
+        """For people."""
+        launch, job = self.launch, self.job
+        environment = job.job.environment
+        if launch.profile:
+            yield f"profile {launch.profile.name}: {launch.profile.purpose}"
+        yield (
+            f"job     {job.job.name}, project {launch.beam.get('project')}, "
+            f"{launch.zone or launch.beam.get('region')}"
+        )
+        yield f"workers {', '.join(_workers(launch, job))}"
+        yield f"image   {job.pool.worker_harness_container_image}"
+        yield from self.foreseen.about
+        yield from _memory(launch, self.foreseen)
+        yield f"input   {' '.join(launch.options.input)}: listed when it is submitted"
+        yield f"output  {launch.options.output}; the units' list goes to its {PLANS}/"
+        yield f"experiments     {', '.join(environment.experiments)}"
+        yield f"service options {', '.join(environment.service_options) or 'none'}"
+        if launch.filled:
+            yield "filled in, and overridden by the same option on the command line:"
+            yield from (f"  {word}" for word in launch.filled)
+        yield f"steps, in a graph of {job.graph_bytes:,} bytes:"
+        yield from (f"  {step}" for step in job.top_steps)
+
+
+def show(previews: Iterable[Preview], style: str) -> None:
+    """Print jobs in the order in which they would be submitted. style: text or json."""
+    if style == "json":
+        print(json.dumps([each.job.plain() for each in previews], indent=1))
+        return
+    for each in previews:
+        print("\n".join(each.lines()), end="\n\n")
+    print("Nothing was submitted, and nothing asked of the network.")
+
+
+def previews(launch: Launch, foreseen: Foreseen, stages: Mapping[str, Build]) -> list[Preview]:
+    """A command's jobs. stages: what builds them, by what their names end in.
+
+    Raises UserError for what doesn't fit the workers, and what Beam or Dataflow refuse.
     """
     check_fits(foreseen.job, launch)
-    style = launch.options.dry_run
-    if not style:
-        return False
-    jobs = [(of, described(of, foreseen, build)) for of, build in _staged(launch, stages)]
-    if style == "json":
-        print(json.dumps([job.plain() for _, job in jobs], indent=1))
-        return True
-    print("\n\n".join("\n".join(_text(of, foreseen, job)) for of, job in jobs))
-    print("\nNothing was submitted, and nothing asked of the network.")
-    return True
-
-
-def _staged(launch: Launch, stages: Mapping[str, Build]) -> Iterator[tuple[Launch, Build]]:
+    staged = []
     for stage, build in stages.items():
         words = of_stage(launch.beam.words, stage)
-        yield replace(launch, beam=beam_options(launch.command, words)), build
+        of = replace(launch, beam=beam_options(launch.command, words))
+        staged.append(Preview(of, foreseen, _described(of, foreseen, build)))
+    return staged
 
 
-def described(launch: Launch, foreseen: Foreseen, build: Build) -> JobDescription:
-    """The job that would be submitted. Raises UserError where Beam refuses it."""
+def _described(launch: Launch, foreseen: Foreseen, build: Build) -> JobDescription:
     units = PlanFile(path_in(foreseen.job.ledger.output, UNITS))
     try:
         job = describe(launch, lambda pipeline: build(pipeline, units, None))
@@ -60,30 +92,6 @@ def described(launch: Launch, foreseen: Foreseen, build: Build) -> JobDescriptio
             "shorten what --task and --filters name"
         )
     return job
-
-
-def _text(launch: Launch, foreseen: Foreseen, job: JobDescription) -> Iterator[str]:
-    """The job in lines for people."""
-    environment, pool = job.job.environment, job.pool
-    if launch.profile:
-        yield f"profile {launch.profile.name}: {launch.profile.purpose}"
-    yield (
-        f"job     {job.job.name}, project {launch.beam.get('project')}, "
-        f"{launch.zone or launch.beam.get('region')}"
-    )
-    yield f"workers {', '.join(_workers(launch, job))}"
-    yield f"image   {pool.worker_harness_container_image}"
-    yield from foreseen.about
-    yield from _memory(launch, foreseen)
-    yield f"input   {' '.join(launch.options.input)}: listed when it is submitted"
-    yield f"output  {launch.options.output}; the units' list goes to its {PLANS}/"
-    yield f"experiments     {', '.join(environment.experiments)}"
-    yield f"service options {', '.join(environment.service_options) or 'none'}"
-    if launch.filled:
-        yield "filled in, and overridden by the same option on the command line:"
-        yield from (f"  {word}" for word in launch.filled)
-    yield f"steps, in a graph of {job.graph_bytes:,} bytes:"
-    yield from (f"  {step}" for step in job.top_steps)
 
 
 def _workers(launch: Launch, job: JobDescription) -> Iterator[str]:

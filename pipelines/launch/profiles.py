@@ -9,14 +9,16 @@ from pipelines.cli import suggestion
 from pipelines.launch.accelerators import Accelerator, accelerator
 
 RUNNER = "DataflowRunner"
+CPU = "dataflow-cpu"
 
 
 @dataclass(frozen=True)
 class Profile:
     """A pool of Dataflow workers.
 
-    image: name of the image's variant. disk: in GB. harness_threads: bundles that a worker's
-    process works on at once. decoding_threads: for each of them; None for one a core.
+    image: the image's variant, as deploy/build.sh calls it. disk: in GB.
+    harness_threads: bundles that a worker's process works on at once.
+    decoding_threads: for each of them; None for one a core.
     """
 
     name: str
@@ -52,15 +54,21 @@ def _on(name: str, image: str, type: str, shape: str, purpose: str, disk: int = 
 V5E, V6E = "tpu-v5-lite-podslice", "tpu-v6e-slice"
 
 _PROFILES = (
-    _on("dataflow-tpu-v5e", "tpu", V5E, "1x1", "the default for 3B models"),
-    _on("dataflow-tpu-v5e-2x2", "tpu", V5E, "2x2", "10B models; 3B with fewer, larger workers"),
-    _on("dataflow-tpu-v5e-2x4", "tpu", V5E, "2x4", "28B models", 200),
-    _on("dataflow-tpu-v6e", "tpu", V6E, "1x1", "10B models on one chip; 3B at 448 and 896 px"),
+    _on("dataflow-tpu-v5e", "tpu-v5e", V5E, "1x1", "the default for 3B models"),
+    _on(
+        "dataflow-tpu-v5e-2x2",
+        "tpu-v5e-2x2",
+        V5E,
+        "2x2",
+        "10B models; 3B with fewer, larger workers",
+    ),
+    _on("dataflow-tpu-v5e-2x4", "tpu-v5e-2x4", V5E, "2x4", "28B models", 200),
+    _on("dataflow-tpu-v6e", "tpu-v6e", V6E, "1x1", "10B models on one chip; 3B at 448 and 896 px"),
     _on("dataflow-gpu-l4", "gpu", "nvidia-l4", "1", "3B models where no TPU can be had"),
     _on("dataflow-gpu-h100", "gpu", "nvidia-h100-80gb", "1", "10B and 28B models on one GPU", 200),
     # A process a core, each with two threads: one decodes while the other waits for storage.
     Profile(
-        "dataflow-cpu",
+        CPU,
         "palipipe screen; annotating with small models",
         "n2-standard-8",
         "cpu",
