@@ -6,7 +6,10 @@ batching varies the size, and every new size would be compiled anew.
 
 from __future__ import annotations
 
+import logging
+import os
 import threading
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -47,6 +50,8 @@ class AnnotatedBatch:
     answers: tuple[tuple[Annotation, ...] | RecordError, ...]
 
 
+_LOG = logging.getLogger(__name__)
+
 # One engine a process: a chip belongs to one process, and a run in waves builds many pipelines
 # that must not load the weights again.
 _annotators: dict[AnnotatorSpec, Annotator] = {}
@@ -63,7 +68,9 @@ def annotator(spec: AnnotatorSpec) -> Annotator:
         if spec not in _annotators:
             _annotators.clear()
             keep_compiled_programs()
+            began = time.monotonic()
             _annotators[spec] = Annotator.load(spec, BEAM_FILES)
+            _LOG.info("process %d: model loaded in %.1f s", os.getpid(), time.monotonic() - began)
         return _annotators[spec]
 
 
