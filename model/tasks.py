@@ -59,6 +59,21 @@ OBJECTS = "objects"
 _NEW_TOKENS = {Kind.CAPTION: 32, Kind.CAP: 32, Kind.ANSWER: 32, Kind.QUESTION: 32}
 _MOST_NEW_TOKENS = 128
 
+# About how many come, for telling long answers from short ones before they are written: a caption
+# of COCO has a dozen, an object four locations, a label and a separator, sixteen codes more with a
+# mask. Of detect and segment for each thing asked for.
+_EXPECTED_TOKENS = {
+    Kind.CAPTION: 12,
+    Kind.CAP: 12,
+    Kind.DESCRIBE: 60,
+    Kind.OCR: 24,
+    Kind.ANSWER: 3,
+    Kind.QUESTION: 10,
+    Kind.DETECT: 7,
+    Kind.SEGMENT: 23,
+    Kind.OTHER: 16,
+}
+
 _LANGUAGE = r"(?P<language>\{[^{}]+\}|[^\s{}]+)"
 _GRAMMAR = {
     Kind.CAPTION: (_LANGUAGE, "caption en"),
@@ -194,6 +209,14 @@ class Task:
     def _value(self, fields: Mapping[str, Any], name: str) -> str:
         value = _as_text(name, _look_up(fields, name), fields)
         return _primary_language(name, value) if self.language == f"{{{name}}}" else value
+
+
+def expected_tokens(prompt: str) -> int:
+    """A rough guess of how long the answer to a prompt gets, from its verb and its labels."""
+    verb = prompt.split(maxsplit=1)[0] if prompt.strip() else ""
+    kind = Kind(verb) if verb in _VERBS else Kind.OTHER
+    things = prompt.count(";") + 1 if kind in (Kind.DETECT, Kind.SEGMENT) else 1
+    return _EXPECTED_TOKENS[kind] * things
 
 
 def record_fields(

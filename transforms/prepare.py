@@ -31,6 +31,9 @@ from transforms.screens import screening_of
 # records and its bytes are bounded.
 CHUNK_RECORDS = 64
 CHUNK_BYTES = 64 << 20
+# The first one is small, and each may have twice as many as the last: nothing waits for a unit's
+# first pictures longer than for a few.
+FIRST_CHUNK = 8
 
 # The longer side, in pixels, of what image filters are shown: twice what the largest of them uses.
 VIEW_SIDE = 1024
@@ -308,14 +311,14 @@ def _step(step: Callable[[list[Any]], Iterable[Any]], items: list[Any]) -> list[
 
 
 def chunks(records: Iterable[Record]) -> Iterator[list[Record]]:
-    """Runs of records of bounded number and bytes, in order."""
+    """Runs of records of bounded number and bytes, in order, short ones first."""
     chunk: list[Record] = []
-    size = 0
+    size, most = 0, FIRST_CHUNK
     for record in records:
         chunk.append(record)
         size += len(record.encoded or b"")
-        if len(chunk) == CHUNK_RECORDS or size >= CHUNK_BYTES:
+        if len(chunk) == most or size >= CHUNK_BYTES:
             yield chunk
-            chunk, size = [], 0
+            chunk, size, most = [], 0, min(2 * most, CHUNK_RECORDS)
     if chunk:
         yield chunk

@@ -10,9 +10,10 @@ pixels never leave the worker that decoded them.
 
 from __future__ import annotations
 
+import logging
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -22,17 +23,20 @@ from filters.blocklist import BlocklistHit
 from filters.config import ScreeningConfig
 from transforms import counters
 from transforms.again import Again
+from transforms.batching import batches, window_size
 from transforms.commit import Commit, UnitEnd, UnitFailure
 from transforms.errors import UnitError, failing_work
 from transforms.inference import AnnotatedBatch, Batch
 from transforms.ledger import Ledger
 from transforms.output import screened_rows
-from transforms.prepare import Example, PreparationSpec
+from transforms.prepare import CHUNK_RECORDS, Example, PreparationSpec
 from transforms.progress import advance
 from transforms.readers import ReaderOptions, read
 from transforms.screens import screening_of
 from transforms.threads import Waited, ahead
 from transforms.unit import Unit
+
+_LOG = logging.getLogger(__name__)
 
 ROWS = "rows"
 
@@ -41,7 +45,7 @@ Entry = dict[str, Any] | UnitEnd | UnitFailure
 
 
 class PrepareUnit(beam.DoFn):
-    """Reads, screens and decodes one unit, two batches ahead of the model.
+    """Reads, screens and decodes one unit, ahead of the model.
 
     Main output: `Batch`es of at most `batch_size` examples. Output `ROWS`: (unit name, `Entry`)
     for the records that don't reach the model and for the unit's end.
@@ -67,12 +71,15 @@ class PrepareUnit(beam.DoFn):
 
     def setup(self) -> None:
         self._preparation = self._spec.build()
+        side = self._spec.size or 0
+        self._window = window_size(self._preparation.tasks, self._batch_size, 3 * side * side)
         self._executor = ThreadPoolExecutor(self._threads or os.cpu_count() or 1)
 
     def teardown(self) -> None:
         self._executor.shutdown()
 
     def process(self, unit: Unit) -> Iterator[Batch | beam.pvalue.TaggedOutput]:
+        _LOG.info("process %d: unit %s begun", os.getpid(), self._ledger.name(unit))
         began = time.perf_counter()
         prepared = Waited(self._prepared(unit))
         yield from self._batches(unit, prepared)
@@ -91,8 +98,8 @@ class PrepareUnit(beam.DoFn):
                 records += 1
                 if isinstance(prepared, Example):
                     waiting.append(prepared)
-                    if len(waiting) == self._batch_size:
-                        yield Batch(name, tuple(waiting))
+                    if len(waiting) == self._window:
+                        yield from self._formed(name, waiting)
                         waiting = []
                 else:
                     yield self._row(name, prepared)
@@ -104,18 +111,20 @@ class PrepareUnit(beam.DoFn):
             halted = UnitFailure(unit, "halted by the operator's blocklist", str(hit))
             yield beam.pvalue.TaggedOutput(ROWS, (name, halted))
             return
-        if waiting:
-            yield Batch(name, tuple(waiting))
+        yield from self._formed(name, waiting)
         yield beam.pvalue.TaggedOutput(ROWS, (name, UnitEnd(unit, records)))
+
+    def _formed(self, name: str, examples: Sequence[Example]) -> Iterator[Batch]:
+        return (Batch(name, batch) for batch in batches(examples, self._batch_size))
 
     def _prepared(self, unit: Unit) -> Iterator[Example | dict[str, Any]]:
         records = read(unit, self._reader)
         if self._again is not None:
             records = self._again.records(unit, records)
         prepared = self._preparation.run(records, self._executor)
-        # Two batches: one that the model takes next, one being made.
+        # While the model works on a window or two batches, the next are made; a chunk at the least.
         with failing_work():
-            yield from ahead(prepared, 2 * self._batch_size)
+            yield from ahead(prepared, max(2 * self._batch_size, self._window, CHUNK_RECORDS))
 
     def _row(self, name: str, values: dict[str, Any]) -> beam.pvalue.TaggedOutput:
         advance(self._meter, 1, (values["image"] or {}).get("bytes") or 0)
@@ -166,6 +175,7 @@ class CommitUnit(beam.DoFn):
             else:
                 rows.append(entry)
         commit = self._committer.commit(name, ends, rows)
+        _LOG.info("process %d: unit %s committed, %d rows", os.getpid(), name, commit.rows)
         counters.count(counters.UNITS_COMMITTED)
         for outcome, count in commit.outcomes.items():
             counters.count(counters.outcome_counter(outcome), count)
