@@ -111,7 +111,7 @@ def _moved(
     if not record.rows:
         return None
     now, before = _parted(record, [one for one in earlier if one.rows])
-    before = before[-runs:]
+    before = _calm(before[-runs:], name)
     images = sum(one.rows for one in now)
     if images < LEAST_IMAGES or len(before) < LEAST_RUNS:
         return None
@@ -139,6 +139,12 @@ def _parted(
     while left and sum(one.rows for one in now) < LEAST_IMAGES:
         now.append(left.pop())
     return now, left
+
+
+def _calm(records: list[RunRecord], name: str) -> list[RunRecord]:
+    """Those that raised no such alert themselves, until a new level has lasted for nearly all."""
+    calm = [one for one in records if all(alert["kind"] != name for alert in one.alerts)]
+    return calm if len(calm) >= LEAST_RUNS else records
 
 
 def _counts(records: Sequence[RunRecord], name: str) -> list[tuple[int, int]]:
