@@ -10,6 +10,7 @@ from pipelines.options import (
     MAX_PIXELS,
     field_arguments,
     input_argument,
+    parse_here,
     progress_argument,
     resize_argument,
     threads_argument,
@@ -262,9 +263,7 @@ def _run_options(it: Parser) -> None:
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The options; exits with 2 and the nearest option on a mistake."""
     it = parser()
-    options, rest = it.parse_known_args(argv)
-    if rest:
-        it.refuse(next((word for word in rest if word.startswith("-")), rest[0]))
+    options = parse_here(it, argv)
     if options.steps and (options.warmup_steps or 0) >= options.steps:
         it.error(f"--warmup-steps {options.warmup_steps}: there are only {options.steps} steps")
     if options.lora_alpha and not options.lora_rank:

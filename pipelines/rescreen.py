@@ -31,7 +31,7 @@ def parser() -> Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    options = parser().parse_args(sys.argv[1:] if argv is None else argv)
+    options = shared.parse_here(parser(), sys.argv[1:] if argv is None else argv)
     return exit_code("rescreen", lambda: rescreen(options))
 
 

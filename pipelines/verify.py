@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipelines.cli import EXIT_FAILED, Parser, exit_code, leave
+from pipelines.options import parse_here
 
 if TYPE_CHECKING:
     from transforms.commit import Commit
@@ -30,7 +31,7 @@ def parser() -> Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    options = parser().parse_args(sys.argv[1:] if argv is None else argv)
+    options = parse_here(parser(), sys.argv[1:] if argv is None else argv)
     return exit_code("verify", lambda: verify(options.output))
 
 
