@@ -31,9 +31,9 @@ def start(*arguments: Any, **options: Any) -> subprocess.Popen:
     )
 
 
-def palipipe(*arguments: Any, code: int = 0) -> subprocess.CompletedProcess:
+def palipipe(*arguments: Any, code: int = 0, **options: Any) -> subprocess.CompletedProcess:
     """The command run to its end, which must be with the given exit code."""
-    process = start(*arguments)
+    process = start(*arguments, **options)
     out, err = process.communicate()
     assert process.returncode == code, f"exit code {process.returncode}\n{out}\n{err}"
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
