@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pipelines import schedule_options
 from pipelines.cli import Parser, exit_code, leave, positive
+from pipelines.options import parse_here
 from pipelines.schedule_options import duration
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def parser() -> Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    options = parser().parse_args(sys.argv[1:] if argv is None else argv)
+    options = parse_here(parser(), sys.argv[1:] if argv is None else argv)
     return exit_code("prune", lambda: prune(options))
 
 
