@@ -32,6 +32,11 @@ def make_plan(options: argparse.Namespace) -> Plan:
     return plan_of(_job(annotator, model, options), about(annotator, model), options)
 
 
+def check_model(options: argparse.Namespace) -> None:
+    """Raises ModelError where the checkpoint, its tokenizer or a task is wrong."""
+    describe(_annotator_spec(options), BEAM_FILES)
+
+
 def foresee(options: argparse.Namespace) -> Foreseen:
     """The job as far as this machine alone can tell it, for looking at before it is submitted.
 

@@ -18,6 +18,7 @@ COMMANDS = {
     "rescreen": "Say what other thresholds would change, from the scores of an earlier run.",
     "retry": "Take up quarantined and failed images of an output folder once more.",
     "screen": "Put image shards through the filters alone; export what is kept.",
+    "two-jobs": "Screen in one job, and annotate what it kept in a second one.",
     "verify": "Check an output folder against its commit records.",
 }
 
@@ -50,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"palipipe: no command {name!r}{suggestion(name, COMMANDS)}", file=sys.stderr)
         print(usage(), file=sys.stderr)
         return 2
-    return importlib.import_module(f"pipelines.{name}").main(rest)
+    return importlib.import_module(f"pipelines.{name.replace('-', '_')}").main(rest)
 
 
 def console() -> NoReturn:

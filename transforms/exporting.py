@@ -52,7 +52,7 @@ class Exporter:
     def pending(self) -> list[Unit]:
         """Units whose rows are not exported, or not as they are now."""
         commits = self.ledger.committed()
-        exports = self.exports()
+        exports = exports_of(self.ledger.output)
         present = storage.list_files(self.folder, f".{WRITERS[self.format][0]}")
         return [
             commit.unit
@@ -72,7 +72,7 @@ class Exporter:
     def remove_orphans(self) -> None:
         """Remove the shards of units that are not in the ledger any more."""
         committed = self.ledger.committed()
-        for name, export in self.exports().items():
+        for name, export in exports_of(self.ledger.output).items():
             if name not in committed:
                 storage.delete([export.file] if export.file else [])
                 storage.delete([self._record_path(name)])
@@ -119,12 +119,16 @@ class Exporter:
     def _record_path(self, name: str) -> str:
         return storage.join(self.ledger.output, EXPORTS, f"{name}.json")
 
-    def exports(self) -> dict[str, Export]:
-        """What was exported, by the units' names."""
-        folder = storage.join(self.ledger.output, EXPORTS)
-        names = [file.removesuffix(".json") for file in storage.list_files(folder, ".json")]
-        read = storage.read_each_json(map(self._record_path, names))
-        return {name: Export(**values) for name, values in zip(names, read, strict=True)}
+
+def exports_of(output: str) -> dict[str, Export]:
+    """What was exported of a ledger's output folder, by the units' names."""
+    folder = storage.join(output, EXPORTS)
+    files = storage.list_files(folder, ".json")
+    read = storage.read_each_json(storage.join(folder, file) for file in files)
+    return {
+        file.removesuffix(".json"): Export(**values)
+        for file, values in zip(files, read, strict=True)
+    }
 
 
 class ExportUnit(beam.DoFn):

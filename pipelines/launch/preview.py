@@ -104,8 +104,11 @@ def _workers(launch: Launch, job: JobDescription) -> Iterator[str]:
         yield f"{chips} ({many}{chips.chip.name}, {chips.chip.memory * chips.chips} GiB)"
     yield f"disk {pool.disk_size_gb} GB" if pool.disk_size_gb else "Dataflow's disk"
     alone = ONE_PROCESS in job.job.environment.experiments
-    threads = pool.num_threads_per_worker or "Dataflow's number of"
-    yield f"{threads} threads in {'one process' if alone else 'a process for each core'}"
+    threads = pool.num_threads_per_worker
+    many = (
+        "Dataflow's number of threads" if not threads else f"{threads} thread{'s'[: threads > 1]}"
+    )
+    yield f"{many} in {'one process' if alone else 'a process for each core'}"
 
 
 def _memory(launch: Launch, foreseen: Foreseen) -> Iterator[str]:

@@ -1,0 +1,62 @@
+"""Units of a remote job lie in a file: a graph is as small for a billion images as for ten."""
+
+from corpus import real_pictures
+from offline import offline  # noqa: F401 (a fixture)
+from runs import here, rows, screen_here
+
+from examples.build import write_webdataset
+from pipelines.launch import preview
+from transforms.plan_file import PlanFile, PlannedUnits
+from transforms.unit import Unit
+
+JOB = (
+    *("screen", "--input", "gs://my-corpus/*.tar", "--output", "gs://my-results/out"),
+    *("--profile", "dataflow-cpu", "--project", "my-project", "--region", "us-central1"),
+    *("--temp_location", "gs://my-staging/tmp", "--filters", "off"),
+)
+
+
+def units(count):
+    return [
+        Unit("webdataset", f"gs://my-corpus/ç/{number:08}.tar", size=number, version=f"{number}-1")
+        for number in range(count)
+    ]
+
+
+def test_units_come_out_of_the_file_as_they_went_in(tmp_path):
+    some = [*units(1000), Unit("files", "a b.jpg", files=("a b.jpg", "ç\n.txt"), records=1)]
+    plan = PlanFile.write(str(tmp_path), some)
+    assert list(PlannedUnits(plan).process(b"")) == some
+    assert PlanFile.write(str(tmp_path), some) == plan
+    plan.delete()
+    assert not list((tmp_path / "plans").iterdir())
+
+
+def test_the_graph_does_not_grow_with_the_corpus(offline, monkeypatch, capsys):  # noqa: F811
+    """What is submitted is built of the file's name alone, whatever the file holds."""
+    graphs = []
+    whole = preview.describe
+
+    def kept(*arguments):
+        description = whole(*arguments)
+        graphs.append(description.graph.SerializeToString())
+        return description
+
+    monkeypatch.setattr(preview, "describe", kept)
+    assert here(*JOB, "--dry-run=json") == 0
+    (graph,) = graphs
+    assert len(graph) < 100_000
+    assert b"gs://my-results/out/plans/" in graph
+    assert b"my-corpus" not in graph.replace(b"gs://my-corpus/*.tar", b"")
+
+
+def test_a_runner_elsewhere_reads_the_units_from_the_file(tmp_path):
+    path = tmp_path / "a.tar"
+    write_webdataset(path, real_pictures()[3:7])
+    runner = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+    assert screen_here(path, tmp_path / "here", "--export", "webdataset") == 0
+    elsewhere = ("--export", "webdataset", "--runner", runner)
+    assert screen_here(path, tmp_path / "there", *elsewhere) == 0
+    assert rows(tmp_path / "there") == rows(tmp_path / "here")
+    assert len(list((tmp_path / "there" / "kept").glob("*.tar"))) == 1
+    assert not list((tmp_path / "there" / "plans").iterdir())
