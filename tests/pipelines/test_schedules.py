@@ -68,9 +68,11 @@ class Schedule:
 
     def kill_at_commit(self, count):
         """Kill -9 a run as soon as it has committed so many units; True if it was in time."""
-        before = len(commits(self.output)) if self.output.exists() else 0
-        process = self.begin()
-        while process.poll() is None and len(commits(self.output)) < before + count:
+        before, runs = len(commits(self.output)), len(self.records())
+        process = start(*self._line)
+        while process.poll() is None and (
+            len(self.records()) == runs or len(commits(self.output)) < before + count
+        ):
             time.sleep(0.002)
         process.kill()
         process.communicate()
