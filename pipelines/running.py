@@ -21,6 +21,7 @@ from pipelines.plan import Plan
 from pipelines.schedule import Turn
 from pipelines.summary import how_to_look, outcome_table, plan_text, troubles
 from transforms.configuration import claim
+from transforms.ledger import Ledger
 from transforms.plan_file import PlanFile
 from transforms.storage import remove_temporary
 from transforms.unit import Unit
@@ -82,17 +83,22 @@ class Run:
             current = turn.planned(plan)
             if current is not plan:
                 print(f"another run has been here; now\n{plan_text(current)}", flush=True)
+            if self._is_template:
+                return self._leave_graph(current)
             return self._in_turn(current, turn, then)
+
+    def _leave_graph(self, plan: Plan) -> int:
+        """Of a template: its job begins when this turn is over, and so has no part in it."""
+        claim(plan.job.ledger.output, plan.job.ledger.configuration)
+        make_ready(plan, plan.job.ledger)
+        self.go_through(plan.pending, committing(plan.job))
+        return 0
 
     def _in_turn(self, plan: Plan, turn: Turn, then: Callable[[Job], None]) -> int:
         claim(plan.job.ledger.output, plan.job.ledger.configuration)
         job = turn.begin(plan)
         ledger = job.ledger
-        remove_temporary(ledger.output)
-        ledger.remove_superseded()
-        ledger.clear_failures(plan.units)
-        for name in plan.outdated:
-            ledger.take_back(name)
+        make_ready(plan, ledger)
         try:
             feeding = self._work(replace(plan, job=job))
             then(job)
@@ -153,8 +159,25 @@ class Run:
         return totals
 
     @property
+    def _is_template(self) -> bool:
+        if self._is_local:
+            return False
+        from pipelines.remote import is_template
+
+        return is_template(self.beam_options)
+
+    @property
     def _is_local(self) -> bool:
         return self.options.runner == LOCAL_RUNNER
+
+
+def make_ready(plan: Plan, ledger: Ledger) -> None:
+    """Clear away what killed runs left, and what this one takes back."""
+    remove_temporary(ledger.output)
+    ledger.remove_superseded()
+    ledger.clear_failures(plan.units)
+    for name in plan.outdated:
+        ledger.take_back(name)
 
 
 def committing(job: Job) -> Build:
