@@ -22,11 +22,11 @@ from PIL import Image, ImageDraw
 
 from examples.garments.corpus import Example, corpus
 from examples.garments.fashion import DEBIAN_FOLDER, load
+from examples.garments.outlines import Outlines
 from examples.garments.scenes import SIZE, Studio
 from model import rle, small
 from model.annotator import Annotation, Annotator, AnnotatorSpec, describe
 from model.boxes import Box
-from model.mask_encoder import MaskEncoder
 from model.parse import parse
 from model.tasks import Prompt
 
@@ -69,10 +69,11 @@ def annotator(checkpoint: str, tokenizer: str, mask_decoder: str) -> Annotator:
     return Annotator.load(describe(spec)[0])
 
 
-def held_out(scenes: int, dataset: Path, mask_codec: str) -> Iterator[Example]:
+def held_out(scenes: int, dataset: Path) -> Iterator[Example]:
     """The first `scenes` held-out scenes and what is asked of them."""
     studio = Studio(load(dataset, "test"))
-    return corpus(studio, MaskEncoder.load(mask_codec), SEED, scenes, answers=1)
+    outlines = Outlines.load(small.OUTLINES, small.MASK_CODEC)
+    return corpus(studio, outlines, SEED, scenes, answers=1)
 
 
 def annotate(model: Annotator, examples: Iterable[Example]) -> Iterator[dict[str, Annotation]]:
@@ -227,7 +228,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--dataset", type=Path, default=DEBIAN_FOLDER)
     parser.add_argument("--pictures", type=Path, help="folder for drawings of the first scenes")
     options = parser.parse_args(argv)
-    examples = list(held_out(options.scenes, options.dataset, options.mask_codec))
+    examples = list(held_out(options.scenes, options.dataset))
     model = annotator(options.checkpoint, options.tokenizer, options.mask_codec)
     answers = list(annotate(model, examples))
     print_table(measure(examples, answers))

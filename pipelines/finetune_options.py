@@ -184,6 +184,13 @@ def _training_options(it: Parser) -> None:
         help="what counts the same in the loss, whatever an answer's length (default: token)",
     )
     group.add_argument(
+        "--blur-locations",
+        metavar="SIGMA",
+        type=_above_zero,
+        help="labels of location tokens leave a share to those nearby, as a normal distribution of "
+        "so many locations; for models from scratch (default: the right one has it all)",
+    )
+    group.add_argument(
         "--dtype",
         choices=["auto", "float32", "bfloat16"],
         default="auto",

@@ -25,6 +25,7 @@ from model.tokenizer import Tokenizer, TokenizerError
 from model.training.batching import Order, Shapes
 from model.training.examples import Examples
 from model.training.lora import LoraSpec
+from model.training.loss import LocationBlur
 from model.training.optimiser import OptimiserSpec
 from model.training.selection import trained
 from model.training.trainer import TrainerSpec
@@ -61,6 +62,11 @@ class TrainingPlan:
         return LoraSpec(rank, self.options.lora_alpha or rank) if rank else None
 
     @property
+    def blur(self) -> LocationBlur | None:
+        sigma = self.options.blur_locations
+        return LocationBlur(sigma, self.tokenizer.first_location) if sigma else None
+
+    @property
     def prepared(self) -> Path:
         return Path(self.options.prepared or self.output / "prepared")
 
@@ -93,6 +99,7 @@ class TrainingPlan:
             answer=shapes.answer,
             dtype=self.dtype,
             weighting=options.weigh,
+            blur=self.blur,
             freeze=tuple(options.freeze),
             lora=self.lora,
             remat=options.remat,

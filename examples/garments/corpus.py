@@ -30,15 +30,14 @@ from examples.build import (
 )
 from examples.garments import words
 from examples.garments.fashion import DEBIAN_FOLDER, SPLITS, load
+from examples.garments.outlines import Outlines
 from examples.garments.scenes import Scene, Studio
 from examples.garments.words import Pair
 from model import small
-from model.mask_encoder import MaskEncoder, crop
 
 FORMATS = ("list", "webdataset", "tfrecord", "parquet", "files")
 
 _ANSWERS = 2
-_CHUNK = 64  # scenes drawn at a time
 _JPEG_QUALITY = 95
 
 
@@ -52,24 +51,16 @@ class Example:
 
 
 def corpus(
-    studio: Studio, encoder: MaskEncoder, seed: int, scenes: int, answers: int = _ANSWERS
+    studio: Studio, outlines: Outlines, seed: int, scenes: int, answers: int = _ANSWERS
 ) -> Iterator[Example]:
     """The examples of scenes 0 to `scenes` - 1; each depends on the seed and its number alone."""
-    for start in range(0, scenes, _CHUNK):
-        numbers = range(start, min(start + _CHUNK, scenes))
-        drawn = [studio.scene(seed, number) for number in numbers]
-        for number, scene, codes in zip(numbers, drawn, codes_of(drawn, encoder), strict=True):
-            # Apart from the scene's own numbers, which `Studio` draws from (seed, number).
-            random = np.random.default_rng((seed, number, 1))
-            asked = pairs(scene, codes, random, answers)
-            yield Example(f"garments-{seed}-{number:06d}", scene, asked)
-
-
-def codes_of(scenes: Sequence[Scene], encoder: MaskEncoder) -> list[np.ndarray]:
-    """The mask codes of each scene's garments, int32[n, 16]; encoded together, as it is faster."""
-    masks = [crop(each.mask, each.box) for scene in scenes for each in scene.garments]
-    ends = np.cumsum([len(scene.garments) for scene in scenes])
-    return np.split(encoder.encode(np.stack(masks)), ends[:-1])
+    for number in range(scenes):
+        scene = studio.scene(seed, number)
+        codes = outlines.codes[outlines.numbers(scene)]
+        # Apart from the scene's own numbers, which `Studio` draws from (seed, number).
+        random = np.random.default_rng((seed, number, 1))
+        asked = pairs(scene, codes, random, answers)
+        yield Example(f"garments-{seed}-{number:06d}", scene, asked)
 
 
 def pairs(
@@ -150,12 +141,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--scenes", type=int, required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--format", choices=FORMATS, default="list")
-    parser.add_argument("--mask-codec", default=str(small.MASK_CODEC))
     parser.add_argument("--dataset", type=Path, default=DEBIAN_FOLDER)
     options = parser.parse_args(argv)
     studio = Studio(load(options.dataset, options.split))
-    encoder = MaskEncoder.load(options.mask_codec)
-    write(options.folder, corpus(studio, encoder, options.seed, options.scenes), options.format)
+    outlines = Outlines.load(small.OUTLINES, small.MASK_CODEC)
+    write(options.folder, corpus(studio, outlines, options.seed, options.scenes), options.format)
 
 
 if __name__ == "__main__":

@@ -13,12 +13,12 @@ PIECES = 480
 
 CONFIG = PaliGemmaConfig(
     vision=VisionConfig(
-        image_size=SIZE, patch_size=14, width=128, depth=4, mlp_dim=256, num_heads=4
+        image_size=SIZE, patch_size=14, width=128, depth=4, mlp_dim=384, num_heads=4
     ),
     language=GemmaConfig(
         width=128,
         depth=3,
-        mlp_dim=256,
+        mlp_dim=192,
         num_heads=4,
         num_kv_heads=1,
         head_dim=32,

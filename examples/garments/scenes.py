@@ -4,7 +4,7 @@
     scene = studio.scene(seed=7, index=0)
 
 A scene is a function of the photographs, the seed and its index alone. Garments never touch each
-other or the tag, and lie in the scene in the order of their centres, left to right.
+other or the tag, and are listed in the order of their centres, left to right.
 """
 
 from __future__ import annotations
@@ -30,15 +30,16 @@ COLOURS = {
     "green": (40, 170, 60),
     "blue": (40, 80, 230),
     "purple": (140, 60, 200),
-    "pink": (255, 130, 190),
     "white": (245, 245, 245),
 }
 
 MOST_GARMENTS = 5
 _COUNT_WEIGHTS = (0.3, 0.25, 0.2, 0.15, 0.1)
 # Pixels a side of the photograph once scaled, by the number of garments: many have to be small.
-_SCALED_SIDES = ((36, 64), (30, 52), (28, 44), (26, 36), (26, 34))
+_SCALED_SIDES = ((48, 76), (42, 62), (38, 52), (34, 42), (30, 38))
 _GAP = 2
+# Pixels between the centres of two garments, so that left and right are plain.
+_LEAST_APART = 5
 _TAG_SHARE = 0.5
 _TRIES = 60
 
@@ -86,22 +87,23 @@ class Studio:
     def scene(self, seed: int, index: int) -> Scene:
         """Scene number `index` of the corpus `seed`."""
         random = np.random.default_rng((seed, index))
-        # A draw that leaves no room is thrown away whole, which is rare.
-        while (scene := self._attempt(random)) is None:
+        count = 1 + int(random.choice(MOST_GARMENTS, p=_COUNT_WEIGHTS))
+        # A draw that leaves no room for as many is thrown away whole.
+        while (scene := self._attempt(random, count)) is None:
             pass
         return scene
 
-    def _attempt(self, random: np.random.Generator) -> Scene | None:
+    def _attempt(self, random: np.random.Generator, count: int) -> Scene | None:
         pixels = background(random, SIZE)
         taken = np.zeros((SIZE, SIZE), bool)
         tag = draw_tag(random, pixels, taken) if random.random() < _TAG_SHARE else None
-        count = 1 + int(random.choice(MOST_GARMENTS, p=_COUNT_WEIGHTS))
+        centres: list[float] = []
         drawn: list[tuple[Garment, int]] = []
         for _ in range(count):
             kind = str(random.choice(list(self._by_kind)))
             number = int(random.choice(self._by_kind[kind]))
             side = int(random.integers(*_SCALED_SIDES[count - 1], endpoint=True))
-            garment = self._place(random, pixels, taken, kind, number, side)
+            garment = self._place(random, pixels, taken, centres, kind, number, side)
             if garment is None:
                 return None
             drawn.append((garment, number))
@@ -109,8 +111,11 @@ class Studio:
         garments, numbers = zip(*drawn, strict=True)
         return Scene(pixels, garments, tag, numbers)
 
-    def _place(self, random, pixels, taken, kind, number, side) -> Garment | None:
-        """Draws one garment where there is room, and marks its place as taken."""
+    def _place(self, random, pixels, taken, centres, kind, number, side) -> Garment | None:
+        """Draws one garment where there is room, and marks its place as taken.
+
+        centres: of the garments so far, in pixels from the left; the new one's is added.
+        """
         levels, alpha = cut_out(self._photographs.pixels[number], side)
         if random.random() < 0.5:
             levels, alpha = levels[:, ::-1], alpha[:, ::-1]
@@ -118,10 +123,13 @@ class Studio:
         for _ in range(_TRIES):
             top, left = (int(random.integers(SIZE - n, endpoint=True)) for n in (height, width))
             place = np.s_[top : top + height, left : left + width]
-            if not taken[place].any():
+            centre = left + width / 2
+            apart = min((abs(centre - other) for other in centres), default=SIZE)
+            if apart >= _LEAST_APART and not taken[place].any():
                 break
         else:
             return None
+        centres.append(centre)
         colour = str(random.choice(list(COLOURS)))
         paint = np.array(COLOURS[colour]) + random.integers(-_TINT_JITTER, _TINT_JITTER, 3)
         tinted = np.clip(paint, 0, 255) * levels[..., None]

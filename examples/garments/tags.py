@@ -1,4 +1,4 @@
-"""Printed tags: two or three letters and digits, dark on white."""
+"""Printed tags in a corner: a letter and a digit, dark on white."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ from PIL import Image, ImageDraw, ImageFont
 
 from model.boxes import Box
 
-CHARACTERS = "ACDEFHJKLMNPRTUVWXY23456789"
+LETTERS = "ACEFHKLMPTXY"
+DIGITS = "23456789"
+LENGTH = 2
+CHARACTERS = LETTERS + DIGITS
 """Of characters that look alike at this size (B and 8, O and 0, S and 5 …) one at most."""
 
-LENGTHS = (2, 3)
-
-PITCH = 11
+PITCH = 15
 """Pixels from one character to the next."""
 
-_FONT_SIZE = 15
-_HEIGHT = 17
+_FONT_SIZE = 21
+_HEIGHT = 22
 _MARGIN = 3
+# Most pixels between the tag and the two edges of its corner.
+_INSET = 3
 _GAP = 2
 _INK = 30
 _PAPER = (225, 255)
@@ -28,21 +31,16 @@ _PAPER = (225, 255)
 
 @dataclass(frozen=True)
 class Tag:
-    """centres: of the characters, (y, x) in pixels, in the text's order."""
-
     text: str
     box: Box
-    centres: tuple[tuple[float, float], ...]
 
 
 def draw_tag(random: np.random.Generator, pixels: np.ndarray, taken: np.ndarray) -> Tag:
     """Prints a tag into uint8[S, S, 3] and marks its place in bool[S, S]."""
-    length = int(random.choice(LENGTHS))
-    text = "".join(random.choice(list(CHARACTERS), length))
+    text = str(random.choice(list(LETTERS)) + random.choice(list(DIGITS)))
     size = len(pixels)
-    width = length * PITCH + 2 * _MARGIN
-    top = int(random.integers(size - _HEIGHT, endpoint=True))
-    left = int(random.integers(size - width, endpoint=True))
+    width = LENGTH * PITCH + 2 * _MARGIN
+    top, left = (_at_an_edge(random, size - length) for length in (_HEIGHT, width))
     tag = np.full((_HEIGHT, width), int(random.integers(*_PAPER)), np.uint8)
     for number, character in enumerate(text):
         start = _MARGIN + number * PITCH
@@ -51,10 +49,13 @@ def draw_tag(random: np.random.Generator, pixels: np.ndarray, taken: np.ndarray)
     pixels[top : top + _HEIGHT, left : left + width] = tag[..., None]
     taken[max(top - _GAP, 0) : top + _HEIGHT + _GAP, max(left - _GAP, 0) : left + width + _GAP] = 1
     box = Box(top / size, left / size, (top + _HEIGHT) / size, (left + width) / size, "tag")
-    centres = (
-        (top + _HEIGHT / 2, left + _MARGIN + (number + 0.5) * PITCH) for number in range(length)
-    )
-    return Tag(text, box, tuple(centres))
+    return Tag(text, box)
+
+
+def _at_an_edge(random: np.random.Generator, last: int) -> int:
+    """A coordinate near 0 or near `last`."""
+    inset = int(random.integers(_INSET, endpoint=True))
+    return inset if random.random() < 0.5 else last - inset
 
 
 @cache

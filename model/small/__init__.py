@@ -19,4 +19,7 @@ CHECKPOINT = FOLDER / f"{NAME}.npz"
 MASK_CODEC = FOLDER / "mask-codec.npz"
 """Encoder and decoder in the layout of `vae-oid.npz`."""
 
+OUTLINES = FOLDER / "outlines.npz"
+"""Codes of the typical outlines of garments, see `examples.garments.outlines`."""
+
 MASK_DECODER = MASK_CODEC

@@ -18,7 +18,7 @@ from model.config import PaliGemmaConfig
 from model.paligemma import PaliGemma
 from model.training.batching import Batch
 from model.training.lora import LoraSpec, init_adapters, merged, scaled
-from model.training.loss import Weighting, answer_loss
+from model.training.loss import LocationBlur, Weighting, answer_loss
 from model.training.optimiser import OptimiserSpec, optimiser, schedule
 from model.training.selection import trained
 from model.training.state import TrainState
@@ -46,6 +46,7 @@ class TrainerSpec:
     answer: int
     dtype: str = "float32"
     weighting: Weighting = "token"
+    blur: LocationBlur | None = None
     freeze: tuple[str, ...] = ()
     lora: LoraSpec | None = None
     remat: bool = False
@@ -153,7 +154,7 @@ def _loss(
     if spec.lora:
         variables = scaled(variables, spec.lora)
     tree = unflatten(variables)
-    return answer_loss(model, tree, batch, spec.answer, spec.weighting)
+    return answer_loss(model, tree, batch, spec.answer, spec.weighting, spec.blur)
 
 
 def _step(

@@ -15,13 +15,13 @@ from examples.garments import words
 from examples.garments.corpus import corpus, main
 from examples.garments.fashion import KINDS, DatasetError, load
 from examples.garments.network import CONFIG, tokenizer
+from examples.garments.outlines import Outlines
 from examples.garments.patches import NOTHING, targets
 from examples.garments.scenes import SIZE, Studio, tight_box
-from examples.garments.tags import CHARACTERS, LENGTHS
+from examples.garments.tags import DIGITS, LENGTH, LETTERS
 from model import small
 from model.boxes import Segment
 from model.mask_codec import MaskDecoder, paste
-from model.mask_encoder import MaskEncoder
 from model.parse import Status, parse
 from model.tokenizer import Tokenizer
 
@@ -39,15 +39,20 @@ def studio(dataset) -> Studio:
 
 
 @pytest.fixture(scope="module")
-def examples(studio):
-    return list(corpus(studio, MaskEncoder.load(small.MASK_CODEC), 5, SCENES))
+def outlines() -> Outlines:
+    return Outlines.load(small.OUTLINES, small.MASK_CODEC)
 
 
-def test_shirts_are_left_out_and_each_split_has_its_own_photographs(dataset):
+@pytest.fixture(scope="module")
+def examples(studio, outlines):
+    return list(corpus(studio, outlines, 5, SCENES))
+
+
+def test_what_looks_alike_is_left_out_and_each_split_has_its_own_photographs(dataset):
     for split, level in (("train", LEVELS["train"]), ("test", LEVELS["t10k"])):
         photographs = load(dataset, split)
         assert photographs.pixels.max() == level
-        assert len(photographs.pixels) == len(photographs.kinds) == 27
+        assert len(photographs.pixels) == len(photographs.kinds) == 3 * len(KINDS)
         assert set(photographs.kinds) == set(KINDS.values())
 
 
@@ -81,11 +86,12 @@ def test_garments_and_tag_lie_apart_and_within_the_scene(examples):
         if scene.tag:
             left, top, right, bottom = map(round, scene.tag.box.pixels(SIZE, SIZE))
             covered[top:bottom, left:right] += 1
-            assert len(scene.tag.text) in LENGTHS
-            assert set(scene.tag.text) <= set(CHARACTERS)
+            assert scene.tag.text[0] in LETTERS
+            assert scene.tag.text[1] in DIGITS
         assert covered.max() == 1
         centres = [garment.box.x_min + garment.box.x_max for garment in scene.garments]
         assert centres == sorted(centres)
+        assert (np.diff(centres) * SIZE / 2 > 4.9).all()
     assert counts == {1, 2, 3, 4, 5}
     assert {example.scene.tag is None for example in examples} == {True, False}
 
@@ -119,7 +125,8 @@ def test_boxes_and_masks_of_the_answers_lie_on_the_garments(examples):
                 if isinstance(found, Segment):
                     values = decoder.decode(np.array([found.codes]))[0]
                     mask = paste(values, box, SIZE, SIZE)
-                    assert (mask & garment.mask).sum() > 0.8 * (mask | garment.mask).sum()
+                    # By the typical outline that fits best; these photographs show no garments.
+                    assert (mask & garment.mask).sum() > 0.6 * (mask | garment.mask).sum()
 
 
 def test_answers_are_true_of_their_scenes(examples):
@@ -167,17 +174,17 @@ def test_every_word_is_one_piece_and_pieces_have_the_ids_the_network_counts(exam
             assert pieces.decode(pieces.encode(pair.suffix)) == pair.suffix
 
 
-def test_patches_say_what_lies_on_them(examples):
+def test_patches_say_what_lies_on_them(examples, outlines):
     for scene in (example.scene for example in examples):
-        shown = targets(scene, 14)
+        shown = targets(scene, outlines.numbers(scene), 14)
         for garment in scene.garments:
             y, x = (int(v) for v in np.argwhere(garment.mask).mean(axis=0))
             patch = y // 14 * 8 + x // 14
             assert shown.kind[patch] != NOTHING
         inside = shown.kind != NOTHING
         assert (shown.sides[inside, 2] > shown.sides[inside, 0]).all()
-        text = scene.tag.text if scene.tag else ""
-        assert np.count_nonzero(shown.characters) == len(text)
+        read = {tuple(each) for each in shown.characters.tolist()} - {(NOTHING,) * LENGTH}
+        assert len(read) == (scene.tag is not None)
         assert shown.outline.any()
 
 

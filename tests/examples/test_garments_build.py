@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import numpy as np
 import pytest
 from garments_data import write_dataset
@@ -9,16 +10,45 @@ from garments_data import write_dataset
 from benchmarks.small_model import annotate, annotator
 from examples.garments import build
 from examples.garments.corpus import corpus
+from examples.garments.deck import LONG, Deck
 from examples.garments.fashion import load
-from examples.garments.network import CONFIG
-from examples.garments.pretrain import Pretraining, draw, pretrain, wave_positions
+from examples.garments.lessons import Lessons
+from examples.garments.network import CONFIG, tokenizer
+from examples.garments.outlines import PER_KIND, Outlines
+from examples.garments.pretrain import wave_positions, whitening
 from examples.garments.scenes import Studio
+from examples.garments.teach import BLUR, Course, first_params, learn
 from model import small
-from model.mask_encoder import MaskEncoder
+from model.tokenizer import EOS, PAD, Tokenizer
+from model.training.loss import LocationBlur
+
+SCENES = 24
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return write_dataset(tmp_path_factory.mktemp("fashion-mnist"))
+
+
+@pytest.fixture(scope="module")
+def pieces() -> Tokenizer:
+    return Tokenizer.from_bytes(tokenizer())
+
+
+@pytest.fixture(scope="module")
+def lessons(dataset, pieces) -> Lessons:
+    outlines = Outlines.load(small.OUTLINES, small.MASK_CODEC)
+    studio = Studio(load(dataset, "train"))
+    return Lessons.draw(studio, outlines, pieces, 1, SCENES, CONFIG.vision.patch_size)
+
+
+def same(one, other) -> None:
+    for first, second in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        np.testing.assert_array_equal(first, second)
 
 
 def test_near_positions_start_out_alike():
-    positions = wave_positions(CONFIG)[0]
+    positions = wave_positions(CONFIG.vision)[0]
     side = CONFIG.vision.image_size // CONFIG.vision.patch_size
     assert positions.shape == (CONFIG.vision.tokens, CONFIG.vision.width)
     alike = positions @ positions[0]
@@ -26,52 +56,100 @@ def test_near_positions_start_out_alike():
     assert alike[side] > alike[2 * side] > alike[4 * side]
 
 
+def test_channels_of_whitened_patches_vary_alike_and_apart(lessons):
+    found = whitening(CONFIG.vision, lessons.pixels)
+    side, P = 8, CONFIG.vision.patch_size
+    cut = lessons.pixels.reshape(-1, side, P, side, P, 3) / 127.5 - 1
+    seen = np.einsum("bhiwjc,ijce->bhwe", cut, found["kernel"]) + found["bias"]
+    channels = seen.reshape(-1, CONFIG.vision.width)
+    np.testing.assert_allclose(channels.mean(axis=0), 0, atol=1e-3)
+    covariance = np.cov(channels, rowvar=False)
+    assert 0.8 < covariance[0, 0] < 1
+    np.testing.assert_allclose(covariance, np.diag(np.diag(covariance)), atol=1e-3)
+
+
+def test_lessons_are_saved_whole(lessons, tmp_path):
+    lessons.save(tmp_path / "lessons.npz")
+    again = Lessons.load(tmp_path / "lessons.npz")
+    for one, other in zip(
+        jax.tree.leaves(vars(lessons)), jax.tree.leaves(vars(again)), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_every_step_asks_about_its_own_pictures(lessons, pieces):
+    step = Deck(lessons, 6, 4, seed=3).step(5)
+    assert step.pixels.shape == (6, 112, 112, 3)
+    asked = set()
+    for texts in step.texts:
+        assert texts.picture.max() < 4
+        for tokens, prompt, length, picture in zip(*texts, strict=True):
+            if prompt == length:
+                continue
+            assert tokens[length - 1] == EOS
+            assert (tokens[length:] == PAD).all()
+            question = pieces.decode(tokens[1 : prompt - 1])
+            asked.add(question.split()[0])
+            shown = (lessons.pixels == step.pixels[picture]).all(axis=(1, 2, 3))
+            about = np.flatnonzero(shown[lessons.picture])
+            starts = lessons.start[about]
+            texts_of = [lessons.tokens[start : start + length].tolist() for start in starts]
+            assert tokens[:length].tolist() in texts_of
+    assert asked >= {"caption", "answer", "detect", "segment"}
+    assert step.texts[-1].tokens.shape[1] == LONG
+    again = Deck(lessons, 6, 4, seed=3).step(5)
+    same(step, again)
+
+
+def test_typical_outlines_are_of_every_kind_and_the_best_is_chosen(dataset):
+    outlines = Outlines.load(small.OUTLINES, small.MASK_CODEC)
+    assert outlines.codes.shape == (7 * PER_KIND, 16)
+    scene = Studio(load(dataset, "test")).scene(1, 0)
+    numbers = outlines.numbers(scene)
+    kinds = ["trousers", "pullover", "dress", "sandal", "sneaker", "bag", "boot"]
+    assert [kinds[number // PER_KIND] for number in numbers] == [g.kind for g in scene.garments]
+
+
 @pytest.mark.slow
-def test_pretraining_learns_what_patches_show(tmp_path):
-    studio = Studio(load(write_dataset(tmp_path), "train"))
+def test_a_course_learns_and_goes_on_to_the_same_weights(lessons, pieces, tmp_path):
+    blur = LocationBlur(BLUR, pieces.first_location)
+    start = first_params(CONFIG, lessons.pixels, blur.first)
     reports: list[dict[str, float]] = []
-    settings = Pretraining(steps=101, batch_size=8, learning_rate=2e-3, warmup_steps=10)
-    drawn = draw(studio, 1, 8, CONFIG.vision.patch_size)
-    params = pretrain(*drawn, CONFIG, settings, lambda step, report: reports.append(report))
-    first, last = reports
-    assert last["colour"] < first["colour"] / 3
-    assert last["pixels off"] < first["pixels off"] / 2
-    assert params["pos_embedding"].shape == wave_positions(CONFIG).shape
+
+    def run(folder, steps: int) -> dict:
+        # The rates of the first steps don't depend on how many there are in all.
+        course = Course(steps, pictures=6, asked=3, fall=0, warmup=5, save_every=20)
+        note = lambda step, measures: reports.append(measures)  # noqa: E731
+        return learn(tmp_path / folder, course, CONFIG, start, lessons, blur, note)
+
+    whole = run("whole", 61)
+    assert reports[-1]["answers"] < reports[0]["answers"] / 2
+    assert reports[-1]["colour"] < reports[0]["colour"] / 2
+    saved = sorted((tmp_path / "whole").iterdir())
+    for path in saved[1:]:
+        path.unlink()
+    again = run("whole", 61)
+    same(whole, again)
 
 
 @pytest.mark.slow
-def test_a_build_makes_a_model_that_answers_and_goes_on_where_it_was(tmp_path, capsys):
-    dataset = write_dataset(tmp_path)
+def test_a_build_makes_a_model_that_answers_and_goes_on_where_it_was(dataset, tmp_path, capsys):
     output = tmp_path / "output"
     output.mkdir()
     arguments = [str(tmp_path / "work"), "--dataset", str(dataset), "--output", str(output)]
-    arguments += ["--codec-steps", "20", "--pretrain-scenes", "8", "--pretrain-steps", "210"]
-    arguments += ["--scenes", "20", "--decoder-steps", "3", "--batch-size", "8"]
-    build.main([*arguments, "--steps", "3"])
+    arguments += ["--codec-steps", "20", "--scenes", "20", "--sight-steps", "3", "--steps", "3"]
+    build.main(arguments)
     made = {path.name: path.read_bytes() for path in output.iterdir()}
-    carried = (small.CHECKPOINT, small.TOKENIZER, small.MASK_CODEC)
+    carried = (small.CHECKPOINT, small.TOKENIZER, small.MASK_CODEC, small.OUTLINES)
     assert made.keys() == {path.name for path in carried}
 
-    checkpoint, tokenizer, codec = (output / path.name for path in carried)
-    model = annotator(str(checkpoint), str(tokenizer), str(codec))
-    examples = list(corpus(Studio(load(dataset, "test")), MaskEncoder.load(codec), 1, 2))
-    for answer in annotate(model, examples):
+    checkpoint, pieces, codec, outlines = (output / path.name for path in carried)
+    model = annotator(str(checkpoint), str(pieces), str(codec))
+    studio = Studio(load(dataset, "test"))
+    for answer in annotate(model, list(corpus(studio, Outlines.load(outlines, codec), 1, 2))):
         assert np.isfinite([each.log_probability for each in answer.values()]).all()
 
     capsys.readouterr()
-    build.main([*arguments, "--steps", "3"])
+    build.main(arguments)
     assert "making" not in capsys.readouterr().out
     assert {path.name: path.read_bytes() for path in output.iterdir()} == made
-
-
-@pytest.mark.slow
-def test_a_model_is_trained_further_with_its_own_tokenizer_and_codec(tmp_path):
-    dataset = write_dataset(tmp_path)
-    output = tmp_path / "output"
-    output.mkdir()
-    arguments = [str(tmp_path / "work"), "--dataset", str(dataset), "--output", str(output)]
-    arguments += ["--scenes", "20", "--batch-size", "8", "--steps", "2"]
-    build.main([*arguments, "--continue-from", str(small.CHECKPOINT)])
-    for path in (small.TOKENIZER, small.MASK_CODEC):
-        assert (output / path.name).read_bytes() == path.read_bytes()
-    assert (output / small.CHECKPOINT.name).read_bytes() != small.CHECKPOINT.read_bytes()

@@ -11,11 +11,11 @@ from garments_data import write_dataset
 from benchmarks.small_model import TASKS, box_iou, draw, mask_iou, match, measure
 from examples.garments.corpus import Example, corpus
 from examples.garments.fashion import load
+from examples.garments.outlines import Outlines
 from examples.garments.scenes import SIZE, Studio
 from model import rle, small
 from model.annotator import Annotation, Mask
 from model.boxes import Box
-from model.mask_encoder import MaskEncoder
 from model.parse import parse
 from model.tasks import Prompt
 
@@ -25,7 +25,7 @@ NAMES = ("captions", "garments", "answers", "boxes", "recall", "masks", "tags")
 @pytest.fixture(scope="module")
 def examples(tmp_path_factory) -> list[Example]:
     studio = Studio(load(write_dataset(tmp_path_factory.mktemp("data")), "test"))
-    return list(corpus(studio, MaskEncoder.load(small.MASK_CODEC), 1, 12, answers=1))
+    return list(corpus(studio, Outlines.load(small.OUTLINES, small.MASK_CODEC), 1, 12, answers=1))
 
 
 def truth(example: Example) -> dict[str, Annotation]:
