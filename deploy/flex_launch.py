@@ -16,14 +16,14 @@ COMMAND = "command"
 COMMANDS = ("annotate", "screen")
 
 # Options that are no parameters, and why: said to who gives one all the same.
-_LATER = "it comes after the job, and a template ends when the job begins; run palipipe screen"
+_WAITS = "a template ends when its job begins; run palipipe where it can wait for the job"
 LEFT_OUT = {
     "dry_run": "a template is there to launch a job",
     "progress": "nobody watches a launcher",
-    "duplicates": _LATER,
-    "earlier": _LATER,
-    "export": _LATER,
-    "export_to": _LATER,
+    **dict.fromkeys(("duplicates", "earlier", "export", "export_to"), _WAITS),
+    **dict.fromkeys(("reuse_answers", "wait_for_lock", "lock_lease"), _WAITS),
+    **dict.fromkeys(("alert_drop_rate", "alert_failure_rate", "alert_runs"), _WAITS),
+    **dict.fromkeys(("alert_nothing_new", "alert_no_input", "alert_command"), _WAITS),
 }
 # Given by the launcher itself.
 LAUNCHERS = ("runner",)

@@ -159,7 +159,7 @@ def test_a_wrong_parameter_is_refused_in_words(parameter, says):
 
 
 def test_screens_later_passes_are_refused_in_a_template():
-    with pytest.raises(flex_launch.LaunchError, match="comes after the job"):
+    with pytest.raises(flex_launch.LaunchError, match="ends when its job begins"):
         flex_launch.command_line(["--command=screen", "--export=webdataset"])
 
 

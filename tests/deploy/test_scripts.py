@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -284,3 +285,28 @@ def test_no_grant_is_wider_than_it_says():
 def test_a_folder_that_is_a_whole_bucket_is_refused(script):
     _, said = script(DEPLOY / "iam.sh", code=1, **{**FOLDERS, "OUTPUT": "gs://my-results"})
     assert "write a folder as gs://BUCKET/FOLDER/" in said
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("gcloud") is None, reason="gcloud is not installed")
+def test_gclouds_own_parser_takes_every_command(script, repository, tmp_path):
+    """Without an account each command gets as far as asking for one, past its words and files."""
+    asked = [*script(repository / "deploy" / "build.sh", "cpu", **FOLDERS)[0]]
+    asked += script(DEPLOY / "iam.sh", CLOUD_FILTERS="dlp", **FOLDERS)[0]
+    asked += script(DEPLOY / "schedule.sh", DEPLOY / "launch.json")[0]
+    condition = tmp_path / "condition.yaml"
+    condition.write_text("title: a\nexpression: b\n")
+    unlike = {}
+    for words in asked:
+        words = [f"--condition-from-file={condition}" if "objects/" in w else w for w in words]
+        unlike[tuple(word.split("=")[0] for word in words if not word.startswith("gs://"))] = words
+    environment = {
+        "PATH": os.environ["PATH"],
+        "CLOUDSDK_CONFIG": str(tmp_path / "config"),
+        "CLOUDSDK_CORE_DISABLE_PROMPTS": "1",
+    }
+    for words in unlike.values():
+        done = subprocess.run(
+            ["gcloud", *words], env=environment, cwd=REPOSITORY, capture_output=True, text=True
+        )
+        assert "do not currently have an active account" in done.stderr, (words, done.stderr)
