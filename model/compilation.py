@@ -28,6 +28,9 @@ def keep_compiled_programs() -> None:
 
     The cache is the user's own: whoever can write to it can run code in these processes.
     """
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        # JAX keeps what took a second. A small model's programs take less each, and there are many.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")

@@ -11,6 +11,8 @@ https://arxiv.org/abs/2412.03555.
 
 from __future__ import annotations
 
+from functools import cache
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -149,4 +151,10 @@ def init_random(config: PaliGemmaConfig, seed: int) -> dict:
 
 def abstract_params(config: PaliGemmaConfig) -> dict:
     """The parameter tree of a config as shapes, without computing or allocating it."""
+    return jax.tree.map(lambda leaf: leaf, _abstract_params(config))
+
+
+@cache
+def _abstract_params(config: PaliGemmaConfig) -> dict:
+    """Loading asks half a dozen times, and tracing the network takes longer than all else in it."""
     return jax.eval_shape(lambda: init_random(config, 0))

@@ -54,11 +54,15 @@ def run_in_waves(
     totals: Counter[str] = Counter()
     try:
         by, amount = measure(units)
+        # What is there already, modules and a loaded model, isn't searched for garbage after each
+        # wave: that took longer than building and taking down its pipeline.
+        gc.freeze()
         with reporter.watching(meter, sum(map(amount, units)), by):
             for wave in waves(units):
                 totals += _run(lambda p: build(p, wave, name))  # noqa: B023 (run at once)
                 reporter.wave_done(sum(map(amount, wave)))
     finally:
+        gc.unfreeze()
         progress.unregister(name)
     return totals
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import apache_beam as beam
 
 from pipelines.cli import EXIT_FAILED, EXIT_INTERRUPTED
+from pipelines.elsewhere import check_filter_files
 from pipelines.feeding import Feeding
 from pipelines.job import Job, Units, committed_units
 from pipelines.launch.profiles import RUNNER
@@ -58,6 +59,8 @@ class Run:
         Raises UserError for what can't run on Dataflow.
         """
         if options.runner != RUNNER:
+            if options.runner != LOCAL_RUNNER:
+                check_filter_files(options)
             return cls(command, options, words)
         from pipelines.launch.checks import check
         from pipelines.launch.launch import prepared
@@ -111,11 +114,13 @@ class Run:
         commits = list(ledger.committed(plan.units).values())
         failures = ledger.failures(plan.units)
         trouble = troubles(commits, failures)
-        parts = [outcome_table(commits), feeding and feeding.text(), how_to_look(plan.job)]
-        print("\n" + "\n\n".join(filter(None, parts)))
+        parts = [outcome_table(commits), how_to_look(plan.job)]
+        if feeding is not None:
+            parts.insert(1, feeding.text())
+        print("\n" + "\n\n".join(parts))
         for line in trouble:
             print(f"palipipe {self.command}: {line}", file=sys.stderr)
-        return turn.end(commits, failures, EXIT_FAILED if trouble else 0)
+        return turn.end(commits, failures, EXIT_FAILED if trouble else 0, feeding)
 
     def _work(self, plan: Plan) -> Feeding | None:
         if not plan.pending:
@@ -124,13 +129,18 @@ class Run:
         if job.annotator is not None and self._is_local:
             from transforms.inference import annotator
 
-            if self.options.progress != "none":
-                print("loading the model and compiling its programs …", file=sys.stderr, flush=True)
+            began = time.monotonic()
+            self._tell("loading the model and compiling its programs …")
             # Loaded here and not by the first step, so that what is wrong with it is said as it is.
             annotator(job.annotator)
+            self._tell(f"loaded in {time.monotonic() - began:.1f} s")
         began = time.monotonic()
         totals = self.go_through(plan.pending, committing(job))
         return Feeding.of(totals, time.monotonic() - began if self._is_local else None)
+
+    def _tell(self, line: str) -> None:
+        if self.options.progress != "none":
+            print(line, file=sys.stderr, flush=True)
 
     def go_through(self, units: Sequence[Unit], build: Build, stage: str = "") -> Counter[str]:
         """Run a pipeline over units: in this process in waves, or as one job of another runner.

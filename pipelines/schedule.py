@@ -12,6 +12,7 @@ from dataclasses import asdict, replace
 from types import TracebackType
 
 from pipelines.cli import EXIT_ALERT, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_MISTAKE, VERSION
+from pipelines.feeding import Feeding
 from pipelines.job import Job
 from pipelines.plan import Plan
 from pipelines.schedule_alerts import Bounds, alerts, line
@@ -45,7 +46,12 @@ class Turn:
 
     def __enter__(self) -> Turn:
         claim = self._lock.acquire(self._options.wait_for_lock, self._say_that_it_waits)
-        self._lease = Lease(self._options.output, claim, self._history.next_name(claim))
+        try:
+            run = self._history.next_name(claim)
+        except BaseException:
+            self._lock.release()
+            raise
+        self._lease = Lease(self._options.output, claim, run)
         return self
 
     def __exit__(
@@ -95,16 +101,21 @@ class Turn:
         return _in_turn(plan.job, ledger, reuses and bool(plan.pending))
 
     def end(
-        self, commits: Sequence[Commit], failures: Sequence[UnitFailure], exit_code: int
+        self,
+        commits: Sequence[Commit],
+        failures: Sequence[UnitFailure],
+        exit_code: int,
+        feeding: Feeding | None = None,
     ) -> int:
         """Close the run's record and raise its alerts. Returns the exit code.
 
-        commits, failures: of the units of all its inputs.
+        commits, failures: of the units of all its inputs. feeding: of its model, if it had one.
         """
         assert self._record is not None
         units = replace(self._record.units, failed=len(failures))
         images = sum(commit.rows for commit in commits)
-        record = replace(self._record.counting(commits), units=units, images=images)
+        fed = asdict(feeding) if feeding else None
+        record = replace(self._record.counting(commits), units=units, images=images, fed=fed)
         found = tuple(alerts(record, self._comparable(record), bounds(self._options)))
         code = EXIT_ALERT if found and exit_code == 0 else exit_code
         self._record = replace(record, alerts=found, state=ENDED, ended=now(), exit_code=code)

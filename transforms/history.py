@@ -49,6 +49,7 @@ class RunRecord:
     stopped (Ctrl-C or an error), or killed. began, ended: ISO 8601.
     rows, outcomes, reasons: of the units it committed. taken_over: those of its rows whose answers
     are an earlier run's. images: rows of all its inputs' units, those of earlier runs included.
+    fed: how well its model was fed, see `pipelines.feeding.Feeding`; None where it asked none.
     empty: inputs that stood for no file. alerts: as `pipelines.schedule_alerts` words them.
     """
 
@@ -67,6 +68,7 @@ class RunRecord:
     reasons: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     taken_over: int = 0
     images: int = 0
+    fed: Mapping[str, float] | None = None
     empty: tuple[str, ...] = ()
     alerts: tuple[Mapping[str, Any], ...] = ()
 
