@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from textwrap import indent
 
-from pipelines import store_options
+from pipelines import elsewhere, store_options
 from pipelines.cli import Parser, positive, suggestion
 from pipelines.launch.profiles import RUNNER, profile, profile_table
 
@@ -218,6 +218,9 @@ def parse(it: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, tuple[st
     a mistake.
     """
     options, rest = it.parse_known_args(argv)
+    # Beam doesn't mind how they are spelt.
+    named = {runner.lower(): runner for runner in (LOCAL_RUNNER, RUNNER)}
+    options.runner = named.get(str(options.runner).lower(), options.runner)
     if options.profile and options.runner not in (None, RUNNER):
         it.error(f"--profile {options.profile} is of {RUNNER}; leave out --runner {options.runner}")
     options.runner = options.runner or (RUNNER if options.profile else LOCAL_RUNNER)
@@ -227,6 +230,8 @@ def parse(it: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, tuple[st
     elif rest:
         _check_beam_options(it, rest)
     store_options.configure(words)
+    if options.runner not in (LOCAL_RUNNER, RUNNER):
+        elsewhere.make_absolute(options)
     return options, words if options.runner == LOCAL_RUNNER else tuple(rest)
 
 

@@ -35,7 +35,7 @@ def bad_paths(launch: Launch) -> Iterator[str]:
                 f"bucket and write gs://BUCKET/…, or build it into the image and add "
                 f"--in-image {path}"
             )
-    for name, path in _filters(options):
+    for name, path in filter_files(options):
         if scheme(path) is not None:
             yield f"{name} {path}: filters read files of their own machine; build it into the image"
         elif not _below(path, built_in):
@@ -62,8 +62,11 @@ def _model(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
             yield f"--{name.replace('_', '-')}", path
 
 
-def _filters(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
-    """Raises FilterConfigError where the configuration can't be read."""
+def filter_files(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
+    """Names and paths of the files that filters open on their own machine.
+
+    Raises FilterConfigError where the configuration can't be read.
+    """
     for one in load_filters(options.filters).filters:
         for name in FILTER_FILES:
             if path := one.options.get(name):
