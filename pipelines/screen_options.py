@@ -14,7 +14,7 @@ when asked, the images that were kept as shards, for training or for palipipe an
 
   palipipe screen --input 'shards/*.tar' --output screened \\
       --filters strict --duplicates near --export webdataset
-  palipipe annotate --input 'screened/kept/*.tar' --output annotated --filters off ...
+  palipipe annotate --input 'screened/kept/*.tar' --output annotated --screened-before ...
 
 Run the same command again to go on after an interruption, or to take up new shards."""
 

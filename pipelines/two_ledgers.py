@@ -37,7 +37,7 @@ class TwoLedgers:
         """Images by outcome in both, as aligned text."""
         columns = [_outcomes(self.screened), _outcomes(self.annotated)]
         lines = [f"{'outcome':<16}{'screened':>14}{'annotated':>14}"]
-        for outcome in sorted({*columns[0], *columns[1]}, key=list(Outcome).index):
+        for outcome in (each.value for each in Outcome if any(each in c for c in columns)):
             lines.append(f"{outcome:<16}{columns[0][outcome]:>14,}{columns[1][outcome]:>14,}")
         totals = [sum(column.values()) for column in columns]
         lines.append(f"{'all':<16}{totals[0]:>14,}{totals[1]:>14,}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.launch.beam_options import beam_options
 from pipelines.launch.description import LARGEST_GRAPH, JobDescription, describe
-from pipelines.launch.fitting import check_fits, weights
+from pipelines.launch.fitting import check_fits, room_of, weights
 from pipelines.launch.launch import ONE_PROCESS, Launch
 from pipelines.plan import Foreseen
 from pipelines.remote import of_stage
@@ -112,6 +112,6 @@ def _workers(launch: Launch, job: JobDescription) -> Iterator[str]:
 
 
 def _memory(launch: Launch, foreseen: Foreseen) -> Iterator[str]:
-    needed = weights(foreseen.job)
-    if launch.accelerator and needed:
-        yield f"memory  {needed:.1f} GiB of weights, of {launch.accelerator.for_weights:.1f} GiB"
+    needed, room = weights(foreseen.job), room_of(launch)
+    if needed and room:
+        yield f"memory  {needed:.1f} GiB of weights, of {room.for_weights:.1f} GiB"

@@ -116,6 +116,8 @@ def test_a_list_that_filters_read_has_to_be_in_the_image(refused, tmp_path):
         ("paligemma2-10b-pt-224.npz", {}, "--profile dataflow-tpu-v5e-2x2"),
         ("paligemma2-28b-mix-448", {"profile": "dataflow-tpu-v6e"}, "--profile dataflow-gpu-h100"),
         ("paligemma-3b-pt-224.npz", {"dtype": "float32"}, None),
+        ("paligemma-3b-pt-224.npz", {"profile": "dataflow-cpu"}, None),
+        ("paligemma2-28b-pt-224", {"profile": "dataflow-cpu"}, "n2-standard-8 has room for 21"),
         ("paligemma2-10b-pt-224", {"profile": "dataflow-tpu-v6e", "dtype": "float32"}, "--dtype b"),
     ],
 )
@@ -142,6 +144,10 @@ def test_a_checkpoint_of_any_name_is_looked_at_when_it_is_read(offline, capsys):
 def test_a_profile_is_of_one_runner(refused):
     assert "leave out --runner DirectRunner" in refused(runner="DirectRunner")
     assert "did you mean dataflow-tpu-v5e?" in refused(profile="dataflow-tpu-v5")
+
+
+def test_a_runner_is_known_however_it_is_spelt(refused):
+    assert "--project is missing" in refused(runner="dataflowrunner", project=None)
 
 
 def test_beams_options_are_read_strictly(refused):
