@@ -69,10 +69,12 @@ class Index:
         first, end = (int(np.searchsorted(self.keys, value, side)) for side in ("left", "right"))
         return [(self.files[self.places[i]], int(self.rows[i])) for i in range(first, end)]
 
-    def of(self, place: int) -> tuple[np.ndarray, np.ndarray]:
-        """Keys and rows of one of its files."""
-        mine = self.places == place
-        return self.keys[mine], self.rows[mine]
+    def by_file(self) -> dict[File, tuple[np.ndarray, np.ndarray]]:
+        """Each file's keys and rows."""
+        order = np.argsort(self.places, kind="stable")
+        starts = np.searchsorted(self.places[order], np.arange(1, len(self.files)))
+        keys, rows = np.split(self.keys[order], starts), np.split(self.rows[order], starts)
+        return dict(zip(self.files, zip(keys, rows, strict=True), strict=True))
 
 
 @dataclass(frozen=True)
@@ -139,15 +141,11 @@ def index_answers(ledger: Ledger, tasks: Sequence[str]) -> KnownAnswers | None:
     if not commits:
         return None
     path = storage.join(ledger.output, INDEX)
-    before = _read(ledger.output) if storage.exists(path) else _index((), [])
-    known = {file: place for place, file in enumerate(before.files)}
-    files = tuple(dict.fromkeys(map(_file, commits)))
+    before = _read(ledger.output).by_file() if storage.exists(path) else {}
     by_file = {_file(commit): commit for commit in commits}
-    parts = [
-        before.of(known[file]) if file in known else _entries(ledger, by_file[file], parsed)
-        for file in files
-    ]
-    if files != before.files:
+    files = tuple(by_file)
+    if files != tuple(before):
+        parts = [before.get(file) or _entries(ledger, by_file[file], parsed) for file in files]
         _write(ledger.output, _index(files, parts))
     names = json.dumps([[file.name, file.sha256] for file in files])
     return KnownAnswers(ledger.output, hashlib.sha256(names.encode()).hexdigest())

@@ -2,12 +2,16 @@
 
 import json
 
+import pyarrow.parquet as pq
 import pytest
 from corpus import encode, photograph
 from runs import annotate_here, commits, here, rows
 
 from examples.build import Picture, write_webdataset
 from model.annotator import Annotator
+from transforms.answers import index_answers
+from transforms.configuration import open_claimed
+from transforms.ledger import Ledger
 
 REUSE = ("--reuse-answers", "--on-changed", "redo", "--progress", "none")
 
@@ -173,3 +177,21 @@ def test_rows_that_were_removed_by_hand_are_simply_not_known_any_more(shard, tmp
     annotate_here(inputs, out, *REUSE)
     assert len(asked) == 1
     assert here("verify", out) == 0
+
+
+def test_the_index_is_the_same_made_at_once_or_bit_by_bit(shard, tmp_path):
+    inputs, out = shard("0.tar", [1, 2, 3]), tmp_path / "out"
+    annotate_here(inputs, out, *REUSE)
+    shard("0.tar", [2, 4])
+    shard("1.tar", [5])
+    annotate_here(inputs, out, *REUSE)
+    shard("2.tar", [1, 6])
+    annotate_here(inputs, out, *REUSE)
+    ledger, path = Ledger(str(out), open_claimed(str(out))), out / "answers.parquet"
+    digest = index_answers(ledger, ["caption en"])
+    bit_by_bit = pq.read_table(path)
+    path.unlink()
+    assert index_answers(ledger, ["caption en"]) == digest
+    assert pq.read_table(path).equals(bit_by_bit, check_metadata=True)
+    assert bit_by_bit["key"].to_pylist() == sorted(bit_by_bit["key"].to_pylist())
+    assert bit_by_bit.num_rows == 8
