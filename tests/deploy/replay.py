@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -166,20 +166,24 @@ class Replay:
                 continue
             if path.is_dir():
                 # Of a folder, Docker copies what is in it.
-                shutil.copytree(path, to, symlinks=True, dirs_exist_ok=True, ignore=_BYTECODE)
+                ignored = None if origin else self._ignored()
+                shutil.copytree(path, to, symlinks=True, dirs_exist_ok=True, ignore=ignored)
             else:
                 place = to if target.endswith("/") or to.is_dir() else to.parent
                 place.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(path, to)
+
+    def _ignored(self) -> Callable[[str, list[str]], set[str]]:
+        """What .dockerignore keeps out of every folder."""
+        lines = (self.context / ".dockerignore").read_text().splitlines()
+        anywhere = [line.removeprefix("**/") for line in lines if line.startswith("**/")]
+        return shutil.ignore_patterns(*anywhere)
 
     def _run(self, step: dockerfile.Command, folder: Path, values: Mapping[str, str]) -> None:
         (line,) = step.value
         # What is downloaded here serves the next replay.
         kept = {key: value for key, value in values.items() if key != "PIP_NO_CACHE_DIR"}
         run(["/bin/sh", "-c", line], folder, {**kept, **self.outside})
-
-
-_BYTECODE = shutil.ignore_patterns("__pycache__")
 
 
 def run(command: Sequence[str | os.PathLike], folder: Path, values: Mapping[str, str]) -> str:
