@@ -32,6 +32,7 @@ def annotate(options: argparse.Namespace, beam_options: Sequence[str] = ()) -> i
 
     run = run_of(options, beam_options)
     if run.launch is not None:
+        from pipelines.launch.credentials import require_credentials
         from pipelines.launch.fitting import check_fits
         from pipelines.launch.preview import show
 
@@ -40,6 +41,7 @@ def annotate(options: argparse.Namespace, beam_options: Sequence[str] = ()) -> i
             return 0
         # Before a checkpoint of gigabytes is read.
         check_fits(foresee(run.options).job, run.launch)
+        require_credentials(run.launch)
     return run.carry_out(make_plan(run.options))
 
 

@@ -13,11 +13,6 @@ from pipelines.launch.beam_options import beam_options
 from transforms import counters
 from transforms.errors import UserError, WorkError, raised_in_worker
 
-CREDENTIALS = (
-    "Run `gcloud auth application-default login`, or name a service account's key in "
-    "GOOGLE_APPLICATION_CREDENTIALS"
-)
-
 
 def beam_flags(runner: str, words: Sequence[str]) -> list[str]:
     """Beam's command line. Steps come from the installed package, so no main session is sent."""
@@ -43,7 +38,7 @@ def run_on(
     Returns the totals of the steps' counters; none of a template, whose job is still to begin.
 
     Raises:
-        UserError: Beam refuses the options, or there are no credentials.
+        UserError: Beam refuses the options.
         WorkError: the job failed or was cancelled; what it committed stays.
     """
     options = PipelineOptions(beam_flags(runner, words))
@@ -64,8 +59,6 @@ def _worded(runner: str, error: Exception) -> Exception:
     kinds = {kind.__name__ for kind in type(error).__mro__}
     if "Pipeline has validations errors" in str(error):
         return UserError(f"--runner {runner}: {error}")
-    if "DefaultCredentialsError" in kinds:
-        return UserError(f"--runner {runner}: no Google credentials. {CREDENTIALS}")
     if "DataflowRuntimeException" in kinds:
         return WorkError(
             f"the job on Dataflow didn't end well: {error}\nWhat it committed stays; the same "

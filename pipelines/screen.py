@@ -38,11 +38,14 @@ def screen(options: argparse.Namespace, beam_options: Sequence[str] = ()) -> int
 
     run = run_of(options, beam_options)
     options = run.options
-    if run.launch is not None and options.dry_run:
+    if run.launch is not None:
+        from pipelines.launch.credentials import require_credentials
         from pipelines.launch.preview import show
 
-        show(previews_of(run.launch), options.dry_run)
-        return 0
+        if options.dry_run:
+            show(previews_of(run.launch), options.dry_run)
+            return 0
+        require_credentials(run.launch)
     plan, search = make_plan(options), search_of(options)
 
     def then(job: Job) -> None:

@@ -42,10 +42,12 @@ def two_jobs(jobs: TwoJobs) -> int:
 def _check_second(jobs: TwoJobs) -> None:
     """Find now what is wrong with the second job, and not when the first one has run for hours."""
     from pipelines.annotate_plan import check_model, foresee
+    from pipelines.launch.credentials import require_credentials
     from pipelines.launch.fitting import check_fits
 
     run = annotate.run_of(jobs.annotating, jobs.annotating_beam)
     if run.launch is not None:
+        require_credentials(run.launch)
         check_fits(foresee(run.options).job, run.launch)
     check_model(run.options)
 

@@ -141,6 +141,15 @@ def test_a_checkpoint_of_any_name_is_looked_at_when_it_is_read(offline, capsys):
     assert "its name tells no size" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("command", ["annotate", "screen"])
+def test_without_credentials_nothing_is_begun(refused, command, monkeypatch, tmp_path):
+    for name in ("GOOGLE_APPLICATION_CREDENTIALS", "STORAGE_EMULATOR_HOST"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+    monkeypatch.setenv("NO_GCE_CHECK", "true")  # Google's own, for machines without metadata
+    assert "gcloud auth application-default login" in refused(command=command)
+
+
 def test_a_profile_is_of_one_runner(refused):
     assert "leave out --runner DirectRunner" in refused(runner="DirectRunner")
     assert "did you mean dataflow-tpu-v5e?" in refused(profile="dataflow-tpu-v5")
