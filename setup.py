@@ -30,5 +30,6 @@ setup(
         "filters": ["data/*.tsv", "data/*.npz", "data/LICENSES/*", "presets/*.yaml"],
     },
     install_requires=requirements("base"),
+    extras_require={"s3": ["boto3"]},
     entry_points={"console_scripts": ["palipipe=pipelines.main:console"]},
 )

@@ -21,6 +21,7 @@ from pipelines.options import LOCAL_RUNNER
 from pipelines.plan import Plan
 from pipelines.schedule import Turn
 from pipelines.summary import how_to_look, outcome_table, plan_text, troubles
+from transforms.commit import Commit
 from transforms.configuration import claim
 from transforms.ledger import Ledger
 from transforms.plan_file import PlanFile
@@ -111,7 +112,7 @@ class Run:
                 file=sys.stderr,
             )
             return EXIT_INTERRUPTED
-        commits = list(ledger.committed(plan.units).values())
+        commits = self._commits(plan, ledger, untouched=then is nothing_more)
         failures = ledger.failures(plan.units)
         trouble = troubles(commits, failures)
         parts = [outcome_table(commits), how_to_look(plan.job)]
@@ -121,6 +122,16 @@ class Run:
         for line in trouble:
             print(f"palipipe {self.command}: {line}", file=sys.stderr)
         return turn.end(commits, failures, EXIT_FAILED if trouble else 0, feeding)
+
+    @staticmethod
+    def _commits(plan: Plan, ledger: Ledger, untouched: bool) -> list[Commit]:
+        """Of all units, as they are now. untouched: those of earlier runs are as planned.
+
+        There may be thousands of these in a bucket, which are not read again then.
+        """
+        if untouched:
+            return [*plan.committed, *ledger.committed(plan.pending).values()]
+        return list(ledger.committed(plan.units).values())
 
     def _work(self, plan: Plan) -> Feeding | None:
         if not plan.pending:
