@@ -161,8 +161,8 @@ class Lock:
     def release(self) -> None:
         """Give the folder back."""
         self._released.set()
-        _remove(_path(self._output, self._id + _CLAIM))
-        _remove(_path(self._output, self._id + _BEAT))
+        storage.remove(_path(self._output, self._id + _CLAIM))
+        storage.remove(_path(self._output, self._id + _BEAT))
 
     def _attempt(self) -> None:
         """Put up a claim and see it stand alone. Raises LockHeldError, the claim withdrawn."""
@@ -186,10 +186,10 @@ class Lock:
                     raise LockHeldError(self._output, holder, ages[holder.id])
                 time.sleep(_SETTLE_POLL)
         except BaseException:
-            _remove(_path(self._output, self._id + _CLAIM))
+            storage.remove(_path(self._output, self._id + _CLAIM))
             raise
         for id in beats.keys() - claims.keys():  # of holders that were killed while they released
-            _remove(_path(self._output, id + _BEAT))
+            storage.remove(_path(self._output, id + _BEAT))
 
     def _claim(self) -> None:
         """Each attempt has a claim of its own: a late removal of an earlier one can't hit it."""
@@ -219,8 +219,8 @@ class Lock:
                 age = _age(now, claims[id], beats.get(id)) if now and id in claims else None
                 if id in claims and not _is_over(holder, age):
                     return holder  # it was paused, and is back
-                _remove(path)
-                _remove(_path(self._output, id + _BEAT))
+                storage.remove(path)
+                storage.remove(_path(self._output, id + _BEAT))
         except BlockingIOError:  # it was stopped in the middle of a commit
             return holder
         return None
@@ -238,7 +238,7 @@ class Lock:
                 self._beat()
         # A beat that was under way while the lock was released.
         with contextlib.suppress(Exception):
-            _remove(_path(self._output, self._id + _BEAT))
+            storage.remove(_path(self._output, self._id + _BEAT))
 
 
 def _path(output: str, name: str) -> str:
@@ -263,15 +263,6 @@ def _holder(path: str) -> Holder | None:
         if storage.exists(path):
             raise
         return None
-
-
-def _remove(path: str) -> None:
-    """Remove a file that others may remove at the same moment."""
-    try:
-        storage.delete([path])
-    except Exception:
-        if storage.exists(path):
-            raise
 
 
 @contextlib.contextmanager

@@ -114,6 +114,16 @@ def delete(paths: list[str]) -> None:
             filesystem(present[0]).delete(present)
 
 
+def remove(path: str) -> None:
+    """Remove a file that somebody else may remove at the same moment."""
+    try:
+        with naming_the_remedy(path):
+            filesystem(path).delete([path])
+    except Exception:
+        if exists(path):
+            raise
+
+
 def _deletes_what_is_gone(path: str) -> bool:
     """Whether the store takes it well when it is told to delete what isn't there."""
     return FileSystems.get_scheme(path) in ("s3", "gs")
