@@ -11,6 +11,7 @@ from transforms import storage
 from transforms.history import RUNNING, RUNS, History
 from transforms.ledger import DATA, FORMER, Ledger, edition
 from transforms.lock import Lease
+from transforms.plan_file import PLANS
 
 # Deleted at a time, so that a command stopped in between has done some of it.
 _TOGETHER = 100
@@ -56,7 +57,8 @@ class Retention:
             "rows of replaced shards": former,
             "records of runs": self._runs(ledger),
             "rows that were never committed": self._uncommitted(ledger),
-            "files left half written": self._temporary(ledger),
+            "files left half written": self._left(ledger, storage.TEMPORARY),
+            "lists of units, of jobs that failed": self._left(ledger, PLANS),
         }
         return Removable(kinds, referred)
 
@@ -91,10 +93,10 @@ class Retention:
             if name not in named
         }
 
-    def _temporary(self, ledger: Ledger) -> dict[str, int]:
-        old = _old(ledger.output, storage.TEMPORARY, self.temporary)
-        folder = storage.join(ledger.output, storage.TEMPORARY)
-        return {storage.join(folder, name): size for name, size in old.items()}
+    def _left(self, ledger: Ledger, folder: str) -> dict[str, int]:
+        """Files that whoever wrote them would have removed, had it come to its end."""
+        old = _old(ledger.output, folder, self.temporary)
+        return {storage.join(ledger.output, folder, name): size for name, size in old.items()}
 
 
 def _old(output: str, folder: str, seconds: float) -> dict[str, int]:

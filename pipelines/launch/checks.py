@@ -41,10 +41,12 @@ def missing(launch: Launch) -> Iterator[str]:
         if not beam.get(option):
             yield f"--{option} is missing: {what}"
     stages = any(beam.get(option) for option in STAGING)
-    if launch.profile is None and not launch.image and not stages:
+    # A profile names it after the project and its region.
+    named = launch.profile is None or (beam.get("project") and beam.get("region"))
+    if named and not launch.image and not stages:
         yield (
             "--sdk_container_image is missing: the image that workers run; deploy/README.md "
-            "builds one, and a --profile names it"
+            "builds one for each --profile, which names it"
         )
 
 

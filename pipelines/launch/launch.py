@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pipelines.cli import VERSION
 from pipelines.launch.accelerators import ACCELERATORS, OPTION, Accelerator, parts
 from pipelines.launch.beam_options import BeamOptions, beam_options
-from pipelines.launch.profiles import PROFILES, Profile
+from pipelines.launch.profiles import GPU_IMAGE, PROFILES, Profile
 
 ONE_PROCESS = "no_use_multiple_sdk_containers"
 REGISTRY = "{region}-docker.pkg.dev/{project}/palipipe/palipipe-{variant}:{version}"
@@ -33,19 +33,13 @@ class Launch:
 
     @property
     def accelerator_option(self) -> str | None:
-        """``worker_accelerator=…`` as it will be; of several the last, as Dataflow has it."""
-        given = [o for o in self.beam.listed("dataflow_service_options") if o.startswith(OPTION)]
-        return given[-1] if given else None
+        """``worker_accelerator=…`` as it will be."""
+        return _accelerator_option(self.beam)
 
     @property
     def accelerator(self) -> Accelerator | None:
         """What a worker has; None for none, and for one that isn't known here."""
-        if self.accelerator_option is None:
-            return None
-        said = parts(self.accelerator_option)
-        shape = said.get("topology", said.get("count"))
-        found = (a for a in ACCELERATORS if (a.type, a.shape) == (said.get("type"), shape))
-        return next(found, None)
+        return _accelerator(self.accelerator_option)
 
     @property
     def zone(self) -> str | None:
@@ -96,9 +90,23 @@ def _filled(profile: Profile, given: BeamOptions, annotates: bool) -> Iterator[s
     experiments = given.listed("experiments")
     if (profile.accelerator or annotates) and ONE_PROCESS.removeprefix("no_") not in experiments:
         yield f"--experiments={ONE_PROCESS}"
-    services = given.listed("dataflow_service_options")
-    if profile.accelerator and not any(option.startswith(OPTION) for option in services):
+    if profile.accelerator and not _accelerator_option(given):
         yield f"--dataflow_service_options={profile.accelerator.option}"
+
+
+def _accelerator_option(beam: BeamOptions) -> str | None:
+    """Of several the last, as Dataflow has it."""
+    given = [o for o in beam.listed("dataflow_service_options") if o.startswith(OPTION)]
+    return given[-1] if given else None
+
+
+def _accelerator(option: str | None) -> Accelerator | None:
+    if option is None:
+        return None
+    said = parts(option)
+    shape = said.get("topology", said.get("count"))
+    found = (a for a in ACCELERATORS if (a.type, a.shape) == (said.get("type"), shape))
+    return next(found, None)
 
 
 def image_of(beam: BeamOptions) -> str | None:
@@ -107,16 +115,27 @@ def image_of(beam: BeamOptions) -> str | None:
 
 
 def _image(profile: Profile, given: BeamOptions) -> str | None:
-    """The image as deploy/README.md has it built and pushed."""
+    """The image as deploy/build.sh builds and pushes it; None where it has none for the chips."""
     project, region = given.get("project"), given.get("region")
-    if not project or not region:
+    variant = _variant(profile, _accelerator(_accelerator_option(given)))
+    if not project or not region or not variant:
         return None
     return REGISTRY.format(
         region=region,
         project=project.replace(":", "/"),  # of a project that belongs to a domain
-        variant=profile.image,
+        variant=variant,
         version=VERSION,
     )
+
+
+def _variant(profile: Profile, chips: Accelerator | None) -> str | None:
+    """Which image is for the chips that are asked for in place of the profile's, if any are."""
+    if chips is None or chips == profile.accelerator:
+        return profile.image
+    if not chips.is_tpu:
+        return GPU_IMAGE
+    # A TPU's image says how many chips its worker has.
+    return next((p.image for p in PROFILES.values() if p.accelerator == chips), None)
 
 
 def _job_name(command: str, output: str) -> str:

@@ -10,6 +10,7 @@ from pipelines.launch.accelerators import Accelerator, accelerator
 
 RUNNER = "DataflowRunner"
 CPU = "dataflow-cpu"
+GPU_IMAGE = "gpu"
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,15 @@ _PROFILES = (
     ),
     _on("dataflow-tpu-v5e-2x4", "tpu-v5e-2x4", V5E, "2x4", "28B models", 200),
     _on("dataflow-tpu-v6e", "tpu-v6e", V6E, "1x1", "10B models on one chip; 3B at 448 and 896 px"),
-    _on("dataflow-gpu-l4", "gpu", "nvidia-l4", "1", "3B models where no TPU can be had"),
-    _on("dataflow-gpu-h100", "gpu", "nvidia-h100-80gb", "1", "10B and 28B models on one GPU", 200),
+    _on("dataflow-gpu-l4", GPU_IMAGE, "nvidia-l4", "1", "3B models where no TPU can be had"),
+    _on(
+        "dataflow-gpu-h100",
+        GPU_IMAGE,
+        "nvidia-h100-80gb",
+        "1",
+        "10B and 28B models on one GPU",
+        200,
+    ),
     # A process a core, each with two threads: one decodes while the other waits for storage.
     Profile(
         CPU,

@@ -80,6 +80,14 @@ V5E = "worker_accelerator=type:tpu-v5-lite-podslice;topology"
             },
             "add ;install-nvidia-driver:5xx",
         ),
+        (
+            {
+                "profile": "dataflow-tpu-v6e",
+                "machine_type": "ct6e-standard-4t",
+                "dataflow_service_options": "worker_accelerator=type:tpu-v6e-slice;topology:2x2",
+            },
+            "--sdk_container_image is missing",
+        ),
         ({"profile": "dataflow-gpu-h100"}, "automatically_use_created_reservation"),
     ],
 )

@@ -159,11 +159,14 @@ def test_beams_own_options_win_over_the_profile(offline, capsys):  # noqa: F811
     ]
 
 
-def test_another_shape_of_the_chip_is_taken_with_its_machine(offline, capsys):  # noqa: F811
+def test_another_shape_of_the_chip_is_taken_with_its_machine_and_image(offline, capsys):  # noqa: F811
     option = f"worker_accelerator={V5E}:2x2"
     own = ("--machine_type=ct5lp-hightpu-4t", f"--dataflow_service_options={option}")
     (job,) = described(capsys, annotate("dataflow-tpu-v5e", "--dry-run=json", *own))
-    assert job["job"]["environment"]["serviceOptions"] == [option]
+    environment = job["job"]["environment"]
+    assert environment["serviceOptions"] == [option]
+    image = environment["workerPools"][0]["workerHarnessContainerImage"]
+    assert image.endswith("/palipipe-tpu-v5e-2x2:0.1.0")
 
 
 def test_a_job_name_belongs_to_its_output_folder(offline, capsys):  # noqa: F811

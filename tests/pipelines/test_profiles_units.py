@@ -1,5 +1,8 @@
 """Units of a remote job lie in a file: a graph is as small for a billion images as for ten."""
 
+import os
+import time
+
 from corpus import real_pictures
 from graphs import functions, graphs  # noqa: F401 (a fixture)
 from offline import offline  # noqa: F401 (a fixture)
@@ -52,3 +55,15 @@ def test_a_runner_elsewhere_reads_the_units_from_the_file(tmp_path):
     assert rows(tmp_path / "there") == rows(tmp_path / "here")
     assert len(list((tmp_path / "there" / "kept").glob("*.tar"))) == 1
     assert not list((tmp_path / "there" / "plans").iterdir())
+
+
+def test_what_a_failed_job_left_is_pruned(tmp_path):
+    path = tmp_path / "a.tar"
+    write_webdataset(path, real_pictures()[3:4])
+    assert screen_here(path, tmp_path / "out") == 0
+    old, young = (PlanFile.write(str(tmp_path / "out"), units(count)) for count in (1, 2))
+    two_days_ago = time.time() - 2 * 86400
+    os.utime(old.path, (two_days_ago, two_days_ago))
+    assert here("prune", tmp_path / "out", "--delete") == 0
+    assert not os.path.exists(old.path)
+    assert os.path.exists(young.path)

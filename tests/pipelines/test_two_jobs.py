@@ -130,6 +130,14 @@ def test_a_mistake_in_the_second_job_is_found_before_the_first(both, corpus, tmp
     assert not (tmp_path / "out").exists()
 
 
+def test_a_dry_run_here_says_both_jobs_and_does_nothing(both, corpus, tmp_path, capsys):
+    assert both("--dry-run") == 0
+    said = capsys.readouterr().out
+    assert "2 units to do" in said
+    assert "second job: annotating" in said
+    assert not (tmp_path / "out").exists()
+
+
 DATAFLOW = (
     *("two-jobs", "--input", "gs://my-corpus/*.tar", "--output", "gs://my-results/out"),
     *("--project", "my-project", "--region", "us-central1", "--filters", "off"),
