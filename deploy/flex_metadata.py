@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,6 @@ from flex_launch import (
     takes_several,
 )
 
-from pipelines.cli import positive
 from pipelines.launch.profiles import PROFILES, profile
 
 HERE = Path(__file__).parent
@@ -36,13 +34,13 @@ DESCRIPTIONS = {
     "in Parquet. Launched again it takes up what is new.",
 }
 
-# What a value looks like, by what turns it into one, or by what --help calls it. Where a launcher
-# and its workers read a file it lies in a bucket, or in their image.
-OF_TYPE: dict[Callable[[str], Any], str] = {
-    positive: r"[1-9][0-9_,]*",
-    float: r"[0-9]+(\.[0-9]+)?",
-}
-OF_METAVAR = {
+# What a value looks like, by what --help calls it. Where a launcher and its workers read a file it
+# lies in a bucket, or in their image.
+_NUMBER = r"[1-9][0-9_,]*"
+PATTERNS = {
+    "N": _NUMBER,
+    "N|auto": rf"auto|{_NUMBER}",
+    "X": r"[0-9]+(\.[0-9]+)?",
     "GLOB": r"gs://[^/\[\]*?]+/.+",
     "FOLDER": r"gs://[^/]+/.+",
     "PATH": r"(gs:/)?/.+",
@@ -51,7 +49,7 @@ OF_METAVAR = {
     "NAME": r"\S+",
     "PROMPT": r"[^\[].*",
 }
-KINDS = {positive: "NUMBER", float: "NUMBER", "FOLDER": "GCS_WRITE_FOLDER"}
+KINDS = {"N": "NUMBER", "X": "NUMBER", "FOLDER": "GCS_WRITE_FOLDER"}
 
 
 def metadata(command: str) -> dict[str, Any]:
@@ -85,7 +83,7 @@ def parameter(action: argparse.Action, group: str | None) -> dict[str, Any]:
     """An option's `ParameterMetadata`.
 
     Raises:
-        KeyError: nothing here says what its values look like.
+        LookupError: nothing here says what its values look like.
     """
     several = "; several are a JSON list" if takes_several(action) else ""
     return {
@@ -105,11 +103,13 @@ def _values(action: argparse.Action) -> dict[str, Any]:
         return _choices([str(each) for each in action.choices])
     if action.type is profile:
         return _choices(list(PROFILES))
-    key: Any = action.type or str(action.metavar)
-    pattern = OF_TYPE[key] if action.type else OF_METAVAR[key]
+    metavar = str(action.metavar)
+    if metavar not in PATTERNS:
+        raise LookupError(f"--{action.dest}: PATTERNS doesn't say what a {metavar} looks like")
+    pattern = PATTERNS[metavar]
     if takes_several(action):
         pattern = rf"{pattern}|\[.+\]"
-    return {"paramType": KINDS.get(key, "TEXT"), "regexes": [f"^({pattern})$"]}
+    return {"paramType": KINDS.get(metavar, "TEXT"), "regexes": [f"^({pattern})$"]}
 
 
 def _choices(values: list[str]) -> dict[str, Any]:

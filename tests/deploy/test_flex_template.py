@@ -11,6 +11,7 @@ from google.cloud.dataflow_v1beta3.types import TemplateMetadata
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.cli import positive
 from pipelines.main import main as palipipe
 
 COMMANDS = flex_launch.COMMANDS
@@ -71,10 +72,16 @@ def test_what_the_parser_refuses_for_a_choice_or_a_number_no_pattern_lets_throug
 
 @given(st.integers(1, 10**9))
 def test_every_number_that_a_pattern_lets_through_is_one_for_the_parser(number):
-    pattern = flex_metadata.OF_TYPE[flex_metadata.positive]
     for text in (str(number), f"{number:,}", f"{number:_}"):
-        assert re.fullmatch(pattern, text)
-        assert flex_metadata.positive(text) == number
+        assert re.fullmatch(flex_metadata.PATTERNS["N"], text)
+        assert positive(text) == number
+
+
+def test_an_option_whose_values_have_no_pattern_is_named():
+    parser = argparse.ArgumentParser()
+    action = parser.add_argument("--colour", metavar="COLOUR", help="of it")
+    with pytest.raises(LookupError, match="what a COLOUR looks like"):
+        flex_metadata.parameter(action, None)
 
 
 @pytest.mark.parametrize(
