@@ -65,8 +65,9 @@ def prune(options: argparse.Namespace) -> int:
         UserError: the folder is no run's output. LockHeldError: a run has it.
     """
     from transforms.configuration import open_claimed
+    from transforms.lease import Lease
     from transforms.ledger import Ledger
-    from transforms.lock import Lease, Lock
+    from transforms.lock import Lock
     from transforms.retention import Retention
 
     ledger = Ledger(options.output, open_claimed(options.output))

@@ -20,8 +20,9 @@ from transforms.answers import index_answers
 from transforms.commit import Commit, UnitFailure
 from transforms.errors import UserError, WorkError
 from transforms.history import ENDED, RUNNING, STOPPED, History, RunRecord, Units, now
+from transforms.lease import Lease
 from transforms.ledger import Ledger
-from transforms.lock import Holder, Lease, Lock
+from transforms.lock import Holder, Lock
 from transforms.processes import this_process
 
 # A command that pages somebody has so long, in seconds.

@@ -28,7 +28,7 @@ from transforms import storage
 from transforms.commit import Commit, UnitEnd, UnitFailure, check, only_end, tally
 from transforms.configuration import Configuration
 from transforms.errors import InvariantError, WorkError
-from transforms.lock import Lease
+from transforms.lease import Lease
 from transforms.row import table
 from transforms.unit import Unit
 

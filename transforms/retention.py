@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from transforms import storage
 from transforms.history import RUNNING, RUNS, History
+from transforms.lease import Lease
 from transforms.ledger import DATA, FORMER, Ledger, edition
-from transforms.lock import Lease
 from transforms.plan_file import PLANS
 
 # Deleted at a time, so that a command stopped in between has done some of it.

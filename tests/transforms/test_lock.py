@@ -14,12 +14,14 @@ import pytest
 from runs import ENVIRONMENT
 
 from transforms import storage
-from transforms.lock import Lease, Lock, LockHeldError, TakenOverError
+from transforms.lease import Lease, TakenOverError
+from transforms.lock import Lock, LockHeldError
 from transforms.processes import ProcessIdentity, this_process
 
 HOLD = """
 import sys
-from transforms.lock import Lease, Lock, TakenOverError
+from transforms.lease import Lease, TakenOverError
+from transforms.lock import Lock
 output, lease = sys.argv[1], float(sys.argv[2])
 held = Lease(output, Lock(output, "annotate", lease).acquire(), "run")
 print("held", flush=True)

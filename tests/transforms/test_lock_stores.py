@@ -9,7 +9,8 @@ import pytest
 from object_server import BUCKET, DROP, SLOW_DOWN
 
 from transforms import filesystems
-from transforms.lock import Lease, Lock, LockHeldError, TakenOverError
+from transforms.lease import Lease, TakenOverError
+from transforms.lock import Lock, LockHeldError
 
 OUTPUT = f"s3://{BUCKET}/out"
 
