@@ -12,6 +12,12 @@ set -euo pipefail
 
 : "${PROJECT:?}" "${REGION:?}" "${INPUT:?}" "${MODELS:?}" "${OUTPUT:?}" "${STAGING:?}"
 : "${TEMPLATES:?}" "${CLOUD_FILTERS:=}"
+for folder in "$INPUT" "$MODELS" "$OUTPUT" "$STAGING" "$TEMPLATES"; do
+    if [[ $folder != gs://*/*/ ]]; then
+        echo "$folder: write a folder as gs://BUCKET/FOLDER/" >&2
+        exit 1
+    fi
+done
 
 member() {
     echo "serviceAccount:palipipe-$1@$PROJECT.iam.gserviceaccount.com"
@@ -52,10 +58,6 @@ on_bucket() { # account role gs://bucket/folder/
 on_folder() { # account role gs://bucket/folder/
     local path=${3#gs://}
     local bucket=${path%%/*} folder=${path#*/}
-    [[ $path == */*/ ]] || {
-        echo "$3: write a folder as gs://BUCKET/FOLDER/" >&2
-        exit 1
-    }
     local condition
     condition=$(
         cat <<EOF

@@ -36,7 +36,9 @@ FOLDERS = {
 PLACE = {"PROJECT": "my-project", "REGION": "us-central1"}
 DIGEST = f"sha256:{'0' * 64}"
 # Stands in for gcloud: writes its words down, and answers as for a project that is new.
-RECORDER = """#!/usr/bin/env python3
+RECORDER = (
+    f"#!{sys.executable} -ISs"
+    + """
 import json, os, sys
 words = sys.argv[1:]
 for i, word in enumerate(words):
@@ -49,6 +51,7 @@ if words[:3] == ["artifacts", "docker", "images"]:
 if "describe" in words and words[0] in ("iam", "scheduler"):
     sys.exit(1)
 """
+)
 
 
 @pytest.fixture
@@ -282,8 +285,9 @@ def test_no_grant_is_wider_than_it_says():
     assert all(where != "project" for _, role, where in table() if "storage" in role)
 
 
-def test_a_folder_that_is_a_whole_bucket_is_refused(script):
-    _, said = script(DEPLOY / "iam.sh", code=1, **{**FOLDERS, "OUTPUT": "gs://my-results"})
+def test_a_folder_that_is_a_whole_bucket_is_refused_before_anything_is_granted(script):
+    asked, said = script(DEPLOY / "iam.sh", code=1, **{**FOLDERS, "OUTPUT": "gs://my-results"})
+    assert asked == []
     assert "write a folder as gs://BUCKET/FOLDER/" in said
 
 
