@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,6 +13,9 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from pipelines.launch.beam_options import beam_options
 from transforms import counters
 from transforms.errors import UserError, WorkError, raised_in_worker
+
+# What Beam's portable runners say: Flink, Spark, and any job service.
+_FAILED = re.compile(r"Pipeline \S+ failed in state \w+: (?P<said>.*)", re.DOTALL)
 
 
 def beam_flags(runner: str, words: Sequence[str]) -> list[str]:
@@ -63,5 +67,11 @@ def _worded(runner: str, error: Exception) -> Exception:
         return WorkError(
             f"the job on Dataflow didn't end well: {error}\nWhat it committed stays; the same "
             "command goes on from there"
+        )
+    if failed := _FAILED.match(str(error)):
+        last = failed["said"].strip().split("\n")[-1]
+        return WorkError(
+            f"the job on {runner} failed: {last}. The runner's log says more. What it committed "
+            "stays; the same command goes on from there"
         )
     return error
