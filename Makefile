@@ -27,14 +27,25 @@ $(VENV)/test.stamp: requirements/dev.txt $(VENV)/run.stamp
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt
 	@touch $@
 
+# The TPU's compiler, for tests without a TPU. It lies beside the environment and not in it: jax that
+# can import it looks for a chip at each start, and says that there is none.
+ifeq ($(shell uname -sm),Linux x86_64)
+TPU_COMPILER := $(VENV)/tpu.stamp
+endif
+
+$(VENV)/tpu.stamp: requirements/tpu.txt | $(BIN)/uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --target $(VENV)/tpu --no-deps --require-hashes \
+		-r requirements/tpu.txt
+	@touch $@
+
 demo: $(VENV)/run.stamp
 	$(BIN)/palipipe annotate --input 'examples/webdataset/*.tar' --output $(DEMO) \
 		--task "caption en" --task "answer en {question}"
 
-test: lint
+test: lint $(TPU_COMPILER)
 	$(BIN)/python -m pytest
 
-test-slow: lint
+test-slow: lint $(TPU_COMPILER)
 	$(BIN)/python -m pytest -m "slow or not slow"
 
 lint: $(VENV)/test.stamp

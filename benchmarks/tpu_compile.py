@@ -1,6 +1,6 @@
 """What the TPU compiler says of PaliGemma, on a machine without a TPU.
 
-    pip install libtpu
+    make test                                               # puts libtpu beside the environment
     python -m benchmarks.tpu_compile whole                  # does it compile, and what fits
     python -m benchmarks.tpu_compile layers paligemma-3b-224 --batch 128
 
@@ -18,7 +18,7 @@ import os
 import time
 from dataclasses import dataclass
 
-from benchmarks.tpu_compiler import CHIPS, ENVIRONMENT, Chip, devices, is_installed
+from benchmarks.tpu_compiler import CHIPS, Chip, devices, environment
 
 GIB = 1 << 30
 PROMPT, NEW = 8, 16
@@ -111,8 +111,10 @@ def main() -> None:
     parser.add_argument("--batch", type=int, help="instead of the largest that fits")
     parser.add_argument("--topology", help="v5e:1x1, v6e:1x1, v5e:2x2 …")
     options = parser.parse_args()
-    if not is_installed():
+    variables = environment()
+    if variables is None:
         parser.error("libtpu isn't installed: pip install libtpu, or name it in TPU_LIBRARY_PATH")
+    os.environ.update(variables)
     cases = [
         case
         for case in CASES
@@ -135,5 +137,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    os.environ.update(ENVIRONMENT)
     main()

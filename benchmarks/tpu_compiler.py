@@ -1,6 +1,7 @@
 """The real TPU compiler on a machine without a TPU: chips to compile for, and what it estimates.
 
-Needs `pip install libtpu`, which jax finds by itself or by TPU_LIBRARY_PATH.
+Needs libtpu, which `make test` puts beside this environment: where Python can import it, jax looks
+for a chip at each start. TPU_LIBRARY_PATH may name another libtpu.so.
 """
 
 from __future__ import annotations
@@ -8,7 +9,11 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import sys
 from dataclasses import dataclass
+from pathlib import Path
+
+BESIDE = Path(sys.prefix) / "tpu" / "libtpu" / "libtpu.so"
 
 ENVIRONMENT = {
     "JAX_PLATFORMS": "cpu",
@@ -18,8 +23,6 @@ ENVIRONMENT = {
     "TPU_WORKER_ID": "0",
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
 }
-"""To be set before jax is imported."""
-
 WITHOUT_PREFETCH = {"xla_msa_enable": "false"}
 """Compiler option for `optimal_seconds`. The cost analysis counts a byte that is fetched ahead to
 fast memory three times, and each ConcatBitcast that comes with it as minus one second."""
@@ -45,9 +48,12 @@ V6E = Chip("v6e", 918e12, 1640e9, 31.25 * 2**30, 1.75e9)
 CHIPS = {chip.name: chip for chip in (V5E, V6E)}
 
 
-def is_installed() -> bool:
-    """Whether the compiler is here."""
-    return "TPU_LIBRARY_PATH" in os.environ or importlib.util.find_spec("libtpu") is not None
+def environment() -> dict[str, str] | None:
+    """Variables to be set before jax is imported; None where there is no compiler."""
+    library = os.environ.get("TPU_LIBRARY_PATH", str(BESIDE))
+    if Path(library).exists():
+        return ENVIRONMENT | {"TPU_LIBRARY_PATH": library}
+    return ENVIRONMENT if importlib.util.find_spec("libtpu") else None
 
 
 def devices(topology: str) -> list:
