@@ -42,6 +42,7 @@ class AnnotatorSpec:
     tasks: as a user writes them. checkpoint: None for the tiny one that comes along.
     tokenizer: None for `tokenizer.model` beside the checkpoint.
     dtype: auto (as the checkpoint is stored), float32 or bfloat16.
+    batch_size: None for as many rows as fit. tensor_parallel: see `EngineSpec`.
     max_new_tokens: None for what each task needs. max_prompt_tokens: longer prompts fail.
     mask_decoder: `vae-oid.npz`; without it masks stay codes in the raw text.
     location_scale: what a location is divided by, 1023 or 1024.
@@ -51,7 +52,8 @@ class AnnotatorSpec:
     checkpoint: str | None = None
     tokenizer: str | None = None
     dtype: str = "auto"
-    batch_size: int = 8
+    batch_size: int | None = 8
+    tensor_parallel: int | None = None
     max_new_tokens: int | None = None
     max_prompt_tokens: int = 128
     final_logit_cap: float | None = None
@@ -229,6 +231,7 @@ class Annotator:
             checkpoint=checkpoint,
             dtype=spec.dtype,
             batch_size=spec.batch_size,
+            tensor_parallel=spec.tensor_parallel,
             prompt_lengths=prompt_lengths(spec, tokenizer),
             max_new_tokens=max(_limit(spec, task, tokenizer) for task in tasks),
             final_cap=spec.final_logit_cap,
@@ -240,6 +243,11 @@ class Annotator:
             # Compiled now, like everything else.
             decoder.decode(np.zeros((1, CODES_PER_MASK), np.int32))
         return cls(spec, Engine.load(engine_spec, storage), tokenizer, decoder)
+
+    @property
+    def batch_size(self) -> int:
+        """Rows of a batch."""
+        return self.engine.spec.rows
 
     @property
     def used(self) -> Usage:

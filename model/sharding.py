@@ -18,6 +18,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from model.checkpoint.tree import flatten, unflatten
+from model.errors import ModelError
 
 DATA, MODEL = "data", "model"
 
@@ -50,12 +51,12 @@ class Placement:
     def over(cls, devices: Sequence[jax.Device], tensor_parallel: int = 1) -> Placement:
         """Copies of the model, each on `tensor_parallel` neighbouring devices.
 
-        Raises ValueError where the devices can't be grouped so.
+        Raises ModelError where the devices can't be grouped so.
         """
         if tensor_parallel < 1 or len(devices) % tensor_parallel:
-            raise ValueError(
-                f"tensor_parallel {tensor_parallel} with {len(devices)} devices; expected a "
-                "number that divides theirs"
+            raise ModelError(
+                f"--tensor-parallel {tensor_parallel} with {len(devices)} chips or GPUs; expected "
+                "a number that divides theirs"
             )
         grid = np.array(devices, dtype=object).reshape(-1, tensor_parallel)
         return cls(Mesh(grid, (DATA, MODEL)))

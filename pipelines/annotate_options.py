@@ -77,12 +77,24 @@ def model_options(it: Parser) -> argparse._ArgumentGroup:
     )
     group.add_argument(
         "--batch-size",
+        metavar="N|auto",
+        type=_batch_size,
+        default=8,
+        help="images that go through the model together, on all chips or GPUs of a machine; auto: "
+        "as many as fit its memory and speed it up, found out by compiling (default: 8)",
+    )
+    group.add_argument(
+        "--tensor-parallel",
         metavar="N",
         type=positive,
-        default=8,
-        help="images that go through the model together (default: 8)",
+        help="chips or GPUs over which a copy of the model is spread; the machine's others hold "
+        "copies that share each batch (default: as few as its weights fit in)",
     )
     return group
+
+
+def _batch_size(text: str) -> int | None:
+    return None if text == "auto" else positive(text)
 
 
 def _decoding_options(group: argparse._ArgumentGroup) -> None:

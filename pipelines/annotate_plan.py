@@ -120,6 +120,7 @@ def spec_from(values: Mapping[str, Any], options: argparse.Namespace) -> Annotat
         tokenizer=options.tokenizer,
         mask_decoder=options.mask_decoder,
         batch_size=options.batch_size,
+        tensor_parallel=options.tensor_parallel,
     )
 
 
@@ -133,6 +134,7 @@ def _annotator_spec(options: argparse.Namespace) -> AnnotatorSpec:
         tasks=tasks,
         dtype=options.dtype,
         batch_size=options.batch_size,
+        tensor_parallel=options.tensor_parallel,
         max_new_tokens=options.max_new_tokens,
         max_prompt_tokens=options.max_prompt_tokens,
         final_logit_cap=options.final_logit_cap,

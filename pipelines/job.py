@@ -55,7 +55,7 @@ def committed_units(pipeline: beam.Pipeline, units: Units, job: Job) -> beam.PCo
         job.ledger,
         job.reader,
         job.preparation,
-        job.annotator.batch_size if job.annotator else AHEAD,
+        job.annotator or AHEAD,
         job.threads,
         job.meter,
         job.again,

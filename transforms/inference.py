@@ -62,16 +62,23 @@ def annotator(spec: AnnotatorSpec) -> Annotator:
     """The process's annotator for a spec, loaded and compiled at the first call."""
     from model.annotator import Annotator
     from model.compilation import keep_compiled_programs
+    from model.memory import take_the_gpu
     from transforms.checkpoints import BEAM_FILES
 
     with _lock:
         if spec not in _annotators:
             _annotators.clear()
             keep_compiled_programs()
+            take_the_gpu()
             began = time.monotonic()
             _annotators[spec] = Annotator.load(spec, BEAM_FILES)
             _LOG.info("process %d: model loaded in %.1f s", os.getpid(), time.monotonic() - began)
         return _annotators[spec]
+
+
+def batch_size(of: AnnotatorSpec | int) -> int:
+    """Rows of a batch: as given, or as many as the process's annotator was found to hold."""
+    return of if isinstance(of, int) else of.batch_size or annotator(of).batch_size
 
 
 class PaliGemmaHandler(ModelHandler[Batch, AnnotatedBatch, "Annotator"]):

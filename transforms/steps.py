@@ -15,7 +15,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import apache_beam as beam
 
@@ -26,7 +26,7 @@ from transforms.again import Again
 from transforms.batching import batches, window_size
 from transforms.commit import Commit, UnitEnd, UnitFailure
 from transforms.errors import UnitError, failing_work
-from transforms.inference import AnnotatedBatch, Batch
+from transforms.inference import AnnotatedBatch, Batch, batch_size
 from transforms.ledger import Ledger
 from transforms.output import screened_rows
 from transforms.prepare import CHUNK_RECORDS, Example, PreparationSpec
@@ -35,6 +35,9 @@ from transforms.readers import ReaderOptions, read
 from transforms.screens import screening_of
 from transforms.threads import Waited, ahead
 from transforms.unit import Unit
+
+if TYPE_CHECKING:
+    from model.annotator import AnnotatorSpec
 
 _LOG = logging.getLogger(__name__)
 
@@ -47,8 +50,8 @@ Entry = dict[str, Any] | UnitEnd | UnitFailure
 class PrepareUnit(beam.DoFn):
     """Reads, screens and decodes one unit, ahead of the model.
 
-    Main output: `Batch`es of at most `batch_size` examples. Output `ROWS`: (unit name, `Entry`)
-    for the records that don't reach the model and for the unit's end.
+    rows: of a batch, or the model that knows. Main output: `Batch`es. Output `ROWS`: (unit name,
+    `Entry`) for the records that don't reach the model and for the unit's end.
     """
 
     def __init__(
@@ -56,7 +59,7 @@ class PrepareUnit(beam.DoFn):
         ledger: Ledger,
         reader: ReaderOptions,
         preparation: PreparationSpec,
-        batch_size: int,
+        rows: AnnotatorSpec | int,
         threads: int | None = None,
         meter: str | None = None,
         again: Again | None = None,
@@ -64,13 +67,14 @@ class PrepareUnit(beam.DoFn):
         self._ledger = ledger
         self._reader = reader
         self._spec = preparation
-        self._batch_size = batch_size
+        self._rows = rows
         self._threads = threads
         self._meter = meter
         self._again = again
 
     def setup(self) -> None:
         self._preparation = self._spec.build()
+        self._batch_size = batch_size(self._rows)
         side = self._spec.size or 0
         self._window = window_size(self._preparation.tasks, self._batch_size, 3 * side * side)
         self._executor = ThreadPoolExecutor(self._threads or os.cpu_count() or 1)
