@@ -42,6 +42,7 @@ from model.tasks import Prompt
 from pipelines import annotate_options
 from pipelines.annotate_plan import make_plan
 from pipelines.feeding import Feeding
+from pipelines.logs import quiet
 from pipelines.plan import Plan
 from pipelines.running import Run, committing
 from transforms.images import decode
@@ -152,6 +153,7 @@ def main() -> None:
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="bfloat16")
     parser.add_argument("--turns", type=int, default=3)
     given = parser.parse_args()
+    quiet()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         corpus = root / "corpus"

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from transforms.threads import ahead
+from transforms.threads import Waited, ahead
 
 
 @pytest.mark.parametrize("capacity", [0, 1, 8])
@@ -46,3 +46,15 @@ def test_a_consumer_that_stops_early_leaves_no_thread_behind():
     next(stream)
     stream.close()
     assert threading.active_count() == before
+
+
+def test_only_the_time_in_which_the_consumer_waits_is_counted():
+    def slow():
+        for n in range(3):
+            time.sleep(0.05)
+            yield n
+
+    stream = Waited(slow())
+    for _ in stream:
+        time.sleep(0.2)
+    assert 0.15 <= stream.seconds < 0.5
