@@ -7,6 +7,7 @@ is overloaded or whose connection breaks.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import socket
 import struct
@@ -53,7 +54,7 @@ class Request:
     length: int
 
 
-@dataclass
+@dataclass(eq=False)
 class ObjectServer:
     """The server as tests see it.
 
@@ -90,6 +91,7 @@ class ObjectServer:
         finally:
             self.fault = lambda request: None
 
+    @functools.cache  # noqa: B019 (making one takes a tenth of a second; servers are few)
     def client(self) -> Any:
         """For the test's own use, through the back door."""
         return boto3.client(
@@ -111,11 +113,10 @@ class ObjectServer:
 
     def download(self, prefix: str, folder: Path) -> Path:
         """Write all below a prefix into a folder; returns that."""
-        client = self.client()
         for key in self.keys(prefix):
             path = folder / key.removeprefix(prefix).lstrip("/")
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(client.get_object(Bucket=BUCKET, Key=key)["Body"].read())
+            path.write_bytes(self.get(key))
         return folder
 
     def put(self, key: str, values: Any) -> None:
@@ -128,6 +129,9 @@ class ObjectServer:
             _store().delete_object(BUCKET, key)
         self.requests.clear()
         self.faults = 0
+
+    def get(self, key: str) -> bytes:
+        return self.client().get_object(Bucket=BUCKET, Key=key)["Body"].read()
 
     def keys(self, prefix: str = "") -> list[str]:
         pages = (

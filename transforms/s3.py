@@ -2,7 +2,8 @@
 
 Beam makes a new boto3 client for every call, which takes some 100 ms of processor time: to read
 3,000 commit records would take five minutes. And of its calls some are tried again for ten minutes,
-others not at all. Here a process has one client, and boto3 alone decides what is tried again.
+others not at all. Here a process has one client, and boto3 alone decides what is tried again; only
+downloads, which may break off within, are left to Beam as well.
 """
 
 from __future__ import annotations

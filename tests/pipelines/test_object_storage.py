@@ -5,7 +5,9 @@ run that was killed, wherever that was, ends the next time with the rows of an u
 """
 
 import hashlib
+import io
 import json
+import tarfile
 import threading
 
 import object_server
@@ -72,10 +74,10 @@ def committed(server, name):
 
     Read as anybody may read it, by plain requests and at any moment of a run.
     """
-    client, files = server.client(), {}
+    files = {}
     for key in server.keys(f"{name}/commits/"):
-        commit = json.loads(client.get_object(Bucket=BUCKET, Key=key)["Body"].read())
-        data = client.get_object(Bucket=BUCKET, Key=f"{name}/{commit['data']}")["Body"].read()
+        commit = json.loads(server.get(key))
+        data = server.get(f"{name}/{commit['data']}")
         assert hashlib.sha256(data).hexdigest() == commit["sha256"], key
         files[commit["data"]] = commit["sha256"]
     return files
@@ -129,9 +131,12 @@ def test_retrying_and_rescreening_work_in_a_bucket(server, tmp_path, capsys):
         config(tmp_path, image_size={"min_side": side}, blank_image={}) for side in (40, 1000)
     )
     target = uri("retried")
-    line = ("--filters", loose, *at(server))
+    line = ("--filters", loose, "--export", "webdataset", *at(server))
     assert runs.screen_here(f"{source}/in.tar", target, *line) == 0
     (before,) = committed(server, "retried")
+    (shard,) = server.keys("retried/kept/")
+    with tarfile.open(fileobj=io.BytesIO(server.get(shard))) as kept:
+        assert len(kept.getnames()) == 3 * 4  # of each its picture, its text and its metadata
     assert runs.here("retry", target, "--all", "--progress", "none", *at(server)) == 0
     (after,) = committed(server, "retried")
     assert after != before
