@@ -140,3 +140,12 @@ print(len(devices))
     variables = {**replay.build(accelerator), **SYSTEM, "JAX_PLATFORMS": "cpu"}
     chips = int(variables["TPU_ACCELERATOR_TYPE"].rpartition("-")[2])
     assert int(run(["python", "-c", program], elsewhere, variables)) == chips
+
+
+def test_a_worker_without_the_chip_of_its_image_fails_and_does_not_use_its_cores(
+    replay, image, elsewhere
+):
+    """As on this machine, which has no TPU."""
+    variables = {**replay.build("tpu-v5e"), **SYSTEM}
+    line = "! python -c 'import jax; print(jax.devices())' 2> said && grep 'No jellyfish' said"
+    run(["sh", "-c", line], elsewhere, variables)
