@@ -128,6 +128,24 @@ def _written(chips: Accelerator) -> str:
     return f"--dataflow_service_options='{chips.option}'"
 
 
+def spread(launch: Launch) -> Iterator[str]:
+    chips, options = launch.accelerator, vars(launch.options)
+    wanted, rows = options.get("tensor_parallel"), options.get("batch_size")
+    if chips is None or not wanted:
+        return
+    if chips.chips % wanted:
+        divisors = [str(n) for n in range(1, chips.chips + 1) if chips.chips % n == 0]
+        yield (
+            f"--tensor-parallel {wanted}: a worker's chips are {chips.chips} ({chips}); "
+            f"write {' or '.join(divisors)}"
+        )
+    elif rows and rows % (copies := chips.chips // wanted):
+        yield (
+            f"--batch-size {rows}: {copies} copies of the model share it; write a multiple of "
+            f"{copies}, or auto"
+        )
+
+
 def modes(launch: Launch) -> Iterator[str]:
     beam = launch.beam
     experiments = beam.listed("experiments")
@@ -173,6 +191,7 @@ CHECKS: tuple[Callable[[Launch], Iterator[str]], ...] = (
     bad_names,
     place,
     accelerators,
+    spread,
     modes,
     staging,
     submission,

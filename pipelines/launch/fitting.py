@@ -44,7 +44,10 @@ class Room:
 def room_of(launch: Launch) -> Room | None:
     """On the chips, or in the machine where there are none; None of a machine of unknown size."""
     if chips := launch.accelerator:
-        return Room(chips.for_weights, chips.chip.memory * chips.chips, _named(chips))
+        # Spread over all of them at most, and over fewer where the user says so.
+        share = (vars(launch.options).get("tensor_parallel") or chips.chips) / chips.chips
+        memory = chips.chip.memory * chips.chips
+        return Room(chips.for_weights * share, memory * share, _named(chips, share))
     memory = machine_memory(launch.machine or "")
     return Room(memory * FREE, memory, launch.machine or "") if memory else None
 
@@ -70,8 +73,9 @@ def check_fits(job: Job, launch: Launch) -> None:
     )
 
 
-def _named(chips: Accelerator) -> str:
-    return f"{chips.chips} of {chips.chip.name}" if chips.chips > 1 else chips.chip.name
+def _named(chips: Accelerator, share: float) -> str:
+    number = round(chips.chips * share)
+    return f"{number} of {chips.chip.name}" if number > 1 else chips.chip.name
 
 
 def _remedies(dtype: str, needed: float, room: Room) -> Iterator[str]:

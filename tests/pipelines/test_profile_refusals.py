@@ -98,6 +98,29 @@ def test_an_accelerator_on_the_wrong_machine_is_refused(refused, options, told):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
+        ({"tensor-parallel": "2"}, "chips are 1"),
+        ({"profile": "dataflow-tpu-v5e-2x2", "tensor-parallel": "3"}, "write 1 or 2 or 4"),
+        (
+            {
+                "profile": "dataflow-tpu-v5e-2x2",
+                "tensor-parallel": "1",
+                "checkpoint": "gs://my-models/paligemma2-10b-pt-224",
+            },
+            "TPU v5e has room for 13.6",
+        ),
+        (
+            {"profile": "dataflow-tpu-v5e-2x2", "tensor-parallel": "1", "batch-size": "6"},
+            "write a multiple of 4, or auto",
+        ),
+    ],
+)
+def test_a_model_is_spread_over_chips_that_a_worker_has(refused, options, told):
+    assert told in refused(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
         ({"input": "shards/*.tar"}, "--input shards/*.tar: a path of this machine"),
         ({"output": "out"}, "--output out: a path of this machine"),
         ({"checkpoint": "/models/pg.npz"}, "add --in-image /models/pg.npz"),
