@@ -119,6 +119,7 @@ def learn(
     params: of `first_params`, or of an earlier course. report: is told step and measures.
     """
     optimiser = course.optimiser()
+    params = jax.tree.map(jnp.asarray, params)
     state = TrainState(params, optimiser.init(params), jnp.int32(0))
     if saved := saved_states(folder):
         state = restore_state(saved[-1], state)
