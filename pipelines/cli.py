@@ -103,3 +103,6 @@ def exit_code(command: str, work: Callable[[], int]) -> int:
     except WorkError as error:
         print(f"palipipe {command}: {error}", file=sys.stderr)
         return EXIT_FAILED
+    except KeyboardInterrupt:
+        print(f"\npalipipe {command}: stopped", file=sys.stderr)
+        return EXIT_INTERRUPTED

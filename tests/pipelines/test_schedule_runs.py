@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -10,9 +11,10 @@ from pathlib import Path
 
 import pytest
 from corpus import encode, photograph
-from runs import ENVIRONMENT, annotate_here, commits, here, rows, screen_here
+from runs import ENVIRONMENT, annotate_here, commits, here, rows, screen_here, start
 
 from examples.build import Picture, write_webdataset
+from transforms.lock import Lock
 
 DEPLOY = Path(__file__).parent.parent.parent / "deploy"
 
@@ -132,8 +134,6 @@ def test_a_run_that_is_refused_its_configuration_leaves_no_trace(shard, tmp_path
 
 
 def test_retry_and_prune_wait_their_turn_and_leave_the_folder_free(shard, tmp_path, capsys):
-    from transforms.lock import Lock
-
     output = tmp_path / "out"
     screen_here(shard("0", 1, 1), output)
     lock = Lock(str(output), "annotate")
@@ -147,6 +147,20 @@ def test_retry_and_prune_wait_their_turn_and_leave_the_folder_free(shard, tmp_pa
     assert here("prune", output, "--delete") == 0
     assert [record["command"] for record in records(output)] == ["screen", "retry"]
     assert list((output / "lock").iterdir()) in ([], [output / "lock" / "guard"])
+
+
+def test_ctrl_c_ends_the_waiting_and_leaves_no_claim(shard, tmp_path):
+    output, inputs = tmp_path / "out", shard("0", 1, 1)
+    lock = Lock(str(output), "annotate")
+    lock.acquire()
+    line = ("screen", "--input", inputs, "--output", output, "--filters", "off")
+    process = start(*line, "--wait-for-lock", "1h")
+    assert "waiting for another run (palipipe annotate" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "\npalipipe screen: stopped\n")
+    lock.release()
+    assert list((output / "lock").glob("*.claim")) == []
 
 
 @pytest.mark.parametrize(
