@@ -46,10 +46,10 @@ def room_of(launch: Launch) -> Room | None:
     if chips := launch.accelerator:
         # Spread over all of them at most, and over fewer where the user says so.
         share = (vars(launch.options).get("tensor_parallel") or chips.chips) / chips.chips
-        memory = chips.chip.memory * chips.chips
-        return Room(chips.for_weights * share, memory * share, _named(chips, share))
-    memory = machine_memory(launch.machine or "")
-    return Room(memory * FREE, memory, launch.machine or "") if memory else None
+        memory = chips.chip.memory * chips.chips * share
+        return Room(chips.for_weights * share, memory, _named(chips, share))
+    own = machine_memory(launch.machine or "")
+    return Room(own * FREE, own, launch.machine or "") if own else None
 
 
 def machine_memory(machine: str) -> float | None:
