@@ -57,5 +57,5 @@ def totals(result: Any) -> Counter[str]:
     found: Counter[str] = Counter()
     for counter in result.metrics().query()["counters"]:
         if counter.key.metric.namespace == NAMESPACE:
-            found[counter.key.metric.name] += counter.result
+            found[counter.key.metric.name] += counter.result or 0  # None of a job service for 0
     return found
