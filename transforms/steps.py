@@ -29,7 +29,7 @@ from transforms.errors import UnitError, failing_work
 from transforms.inference import AnnotatedBatch, Batch, batch_size
 from transforms.ledger import Ledger
 from transforms.output import screened_rows
-from transforms.prepare import CHUNK_RECORDS, Example, PreparationSpec
+from transforms.prepare import Example, PreparationSpec
 from transforms.progress import advance
 from transforms.readers import ReaderOptions, read
 from transforms.screens import screening_of
@@ -126,9 +126,9 @@ class PrepareUnit(beam.DoFn):
         if self._again is not None:
             records = self._again.records(unit, records)
         prepared = self._preparation.run(records, self._executor)
-        # While the model works on a window or two batches, the next are made; a chunk at the least.
+        # While the model works on a window, or two batches, the next are made.
         with failing_work():
-            yield from ahead(prepared, max(2 * self._batch_size, self._window, CHUNK_RECORDS))
+            yield from ahead(prepared, max(2 * self._batch_size, self._window))
 
     def _row(self, name: str, values: dict[str, Any]) -> beam.pvalue.TaggedOutput:
         advance(self._meter, 1, (values["image"] or {}).get("bytes") or 0)
