@@ -60,7 +60,10 @@ def devices(topology: str) -> list:
     """Chips that needn't exist: of `v5e:2x2` four."""
     from jax.experimental import topologies
 
-    return topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
+    sides = [int(side) for side in topology.split(":")[1].split("x")]
+    return topologies.get_topology_desc(
+        platform="tpu", topology_name=topology, chips_per_host_bounds=[*sides, 1]
+    ).devices
 
 
 def scheduled_seconds(hlo: str, chip: Chip, steps: int) -> float:

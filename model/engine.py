@@ -22,6 +22,7 @@ from model.compilation import compilations_of_this_thread
 from model.config import PaliGemmaConfig
 from model.decoding import EOS, PAD, Answers
 from model.fit import Fitted, fitted, placed
+from model.memory import take_the_gpu
 from model.programs import EngineSpec, compile_programs, images_shape, stored
 from model.usage import Usage
 
@@ -108,6 +109,7 @@ class Engine:
 
         Raises CheckpointError, and DoesNotFit before any weight is read.
         """
+        take_the_gpu()
         config = read_config(spec.checkpoint, storage)
         found = fitted(spec, with_cap(spec, config), jax.local_devices())
         _, params = load(spec.checkpoint, spec.dtype, storage, found.placement.put)

@@ -50,7 +50,7 @@ class Fitted:
 def fitted(spec: EngineSpec, config: PaliGemmaConfig, devices: Sequence[jax.Device]) -> Fitted:
     """Where a model goes and what is compiled for it.
 
-    Raises DoesNotFit, and ValueError where the devices can't share the batch evenly.
+    Raises DoesNotFit, and ModelError where the devices can't share the batch evenly.
     """
     room = capacity(devices[0])
     trial = Trial(spec, config, placed(spec, config, devices, room), room)
@@ -103,9 +103,9 @@ class Trial:
         No programs where that is more than there is; no bytes where the compiler wouldn't say.
         """
         if rows % self.placement.copies:
-            raise ValueError(
-                f"batch_size {rows} for {self.placement.copies} copies of the model; expected a "
-                "multiple"
+            raise ModelError(
+                f"--batch-size {rows} for {self.placement.copies} copies of the model, which share "
+                "it evenly; expected a multiple"
             )
         if self.room is not None and self.weights > self.room:
             return None, None
@@ -183,8 +183,8 @@ def _explanation(
     else:
         needs = f"{model} at batch {asked} needs " + (_gib(need) if need else f"over {_gib(room)}")
     where = "the machine" if trial.placement.device.platform == "cpu" else "a chip"
-    remedies = list(_remedies(trial, asked, largest, devices))
-    return f"{needs} and {where} has {_gib(room)}: {' or '.join(remedies)}"
+    remedies = " or ".join(_remedies(trial, asked, largest, devices))
+    return f"{needs} and {where} has {_gib(room)}: {remedies or 'no batch of it fits'}"
 
 
 def _remedies(
@@ -193,15 +193,14 @@ def _remedies(
     if largest is not None:
         yield f"largest batch {largest.spec.rows} (--batch-size {largest.spec.rows})"
     for number in _divisors(len(devices)):
-        if number > trial.placement.tensor_parallel:
+        wider = number > trial.placement.tensor_parallel
+        if wider and asked % (len(devices) // number) == 0:
             spread = replace(trial, placement=Placement.over(devices, number))
             if spread.of(asked)[0] is not None:
                 yield f"--tensor-parallel {number}"
                 return
-    if largest is None:
-        yield "no batch fits"
-        if trial.spec.dtype == "float32":
-            yield "--dtype bfloat16, which takes half"
+    if largest is None and trial.spec.dtype == "float32":
+        yield "--dtype bfloat16, which takes half"
 
 
 def _divisors(number: int) -> list[int]:

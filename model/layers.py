@@ -19,6 +19,17 @@ A padded query may see nothing at all; with an infinity its softmax would be NaN
 """
 
 
+FAST_LOGITS = 16 << 20
+"""Of attention, in float32: 64 MiB, which stay beside the units of a TPU v5e from the product that
+makes them to the one that uses them. Whole, those of one picture of 896 px are 1 GiB."""
+
+MOST_LOGITS = 256 << 20
+"""1 GiB at a time, where a batch has so many rows that blocks of queries can't be fast."""
+
+FEWEST_QUERIES = 128
+"""Taken at a time: the side of a TPU's multiplier, which fewer would leave idle."""
+
+
 def project(equation: str, x: jax.Array, weight: jax.Array) -> jax.Array:
     """The einsum of activations and a weight (or its bits, see model.bits), in x's dtype.
 
@@ -67,8 +78,34 @@ def attend(
     q: [B, T, N, H], already scaled. k, v: [B, S, K, H]; query head n reads n // (N / K).
     mask: bool[B, T, S], True where a query may see a key; None where it may see all.
     cap: soft cap on the logits, cap * tanh(logits / cap), applied before the mask.
-    Returns [B, T, N, H] in q's dtype; logits and softmax are float32.
+    Returns [B, T, N, H] in q's dtype; logits and softmax are float32. Where they would be many,
+    queries are taken some at a time.
     """
+    B, T, N, H = q.shape
+    of_a_query = B * N * k.shape[1]
+    logits = FAST_LOGITS if FEWEST_QUERIES * of_a_query <= FAST_LOGITS else MOST_LOGITS
+    at_once = max(FEWEST_QUERIES, logits // of_a_query)
+    if at_once >= T:
+        return _attend_at_once(q, k, v, mask, cap)
+    blocks = -(-T // at_once)
+    size = -(-T // blocks)
+
+    def split(x: jax.Array) -> jax.Array:
+        """[B, T, …] -> [blocks, B, size, …], with queries that nobody asked at the end."""
+        x = jnp.pad(x, ((0, 0), (0, blocks * size - T), *[(0, 0)] * (x.ndim - 2)))
+        return jnp.moveaxis(x.reshape(B, blocks, size, *x.shape[2:]), 1, 0)
+
+    if mask is None:
+        out = jax.lax.map(lambda q: _attend_at_once(q, k, v, None, cap), split(q))
+    else:
+        pairs = split(q), split(mask)
+        out = jax.lax.map(lambda pair: _attend_at_once(pair[0], k, v, pair[1], cap), pairs)
+    return jnp.moveaxis(out, 0, 1).reshape(B, blocks * size, N, H)[:, :T]
+
+
+def _attend_at_once(
+    q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None, cap: float | None
+) -> jax.Array:
     B, T, N, H = q.shape
     K = k.shape[2]
     grouped = q.reshape(B, T, K, N // K, H)

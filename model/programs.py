@@ -19,6 +19,7 @@ from model.decoding import Greedy, Strategy, Task
 from model.grammar import Grammar
 from model.paligemma import PaliGemma, abstract_params
 from model.sharding import Placement
+from model.turns import in_turns, turns_of
 
 DTYPES = ("float32", "bfloat16")
 
@@ -105,8 +106,12 @@ def compile_encode(
 ) -> jax.stages.Compiled:
     """See `Programs`."""
 
+    tokens = spec.frames * model.config.vision.tokens
+    turns = turns_of(spec.rows // placement.copies, tokens)
+
     def encode(params, images):
-        return model.apply({"params": params}, images, method="encode")
+        run = partial(model.apply, {"params": params}, method="encode")
+        return in_turns(run, images, turns)
 
     images = jax.ShapeDtypeStruct(
         images_shape(spec, model.config), jnp.uint8, sharding=placement.rows
