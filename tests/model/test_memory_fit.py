@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from model import fit
 from model.checkpoint import read_config
 from model.engine import Engine
+from model.errors import ModelError
 from model.fit import STEPS, DoesNotFit, Trial, fitted, largest_that_fits
 from model.memory import GIB, capacity, host_memory, needed
 from model.programs import EngineSpec
@@ -94,7 +95,7 @@ def test_where_nobody_knows_the_room_nothing_is_refused(room):
 
 def test_a_batch_that_copies_cannot_share_is_refused():
     placement = Placement(jax.sharding.AbstractMesh((4, 1), ("data", "model")))
-    with pytest.raises(ValueError, match="batch_size 6 for 4 copies"):
+    with pytest.raises(ModelError, match="--batch-size 6 for 4 copies"):
         Trial(SPEC, CONFIG, placement, room=None).of(6)
 
 

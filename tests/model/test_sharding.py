@@ -14,6 +14,7 @@ import sharded_engines
 from model.checkpoint.tree import flatten
 from model.config import CONFIGS
 from model.decoding import EOS
+from model.errors import ModelError
 from model.paligemma import abstract_params
 from model.sharding import DATA, MODEL, SPLIT_AXIS, Placement
 
@@ -123,5 +124,5 @@ def test_a_single_head_of_keys_and_values_is_on_every_device():
 
 
 def test_devices_that_cannot_be_grouped_are_refused():
-    with pytest.raises(ValueError, match="tensor_parallel 3 with 1 devices"):
+    with pytest.raises(ModelError, match="--tensor-parallel 3 with 1 chips"):
         Placement.over(jax.local_devices()[:1], 3)
