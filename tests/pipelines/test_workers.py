@@ -79,7 +79,7 @@ def test_two_processes_of_the_installed_package_share_the_work(
     logs = cluster.told()
     assert len(logs) == 2
     for log in logs.values():
-        rooms = log.splitlines()[0]
+        (rooms,) = [each for each in log.splitlines() if each.startswith("rooms:")]
         assert rooms.count(str(site)) == 4, rooms
         assert str(workers.ROOT) not in rooms
         assert f"folder: {cluster.logs.parent / 'elsewhere'}" in log
