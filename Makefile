@@ -1,4 +1,4 @@
-# make demo   runs the main job on the example corpus
+# make demo   runs the main job on scenes of garments, with the small model
 # make test   runs every check; make test-slow also the proofs that take minutes
 # make lock   resolves the dependencies anew after a change of requirements/*.in
 # make template, make pin-image   see deploy/README.md
@@ -18,7 +18,9 @@ $(BIN)/uv:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
-$(VENV)/run.stamp: requirements/base.txt setup.py | $(BIN)/uv
+KERNELS := $(wildcard model/cpu_kernels/*.cc model/cpu_kernels/*.h)
+
+$(VENV)/run.stamp: requirements/base.txt setup.py pyproject.toml $(KERNELS) | $(BIN)/uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/base.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@
@@ -39,8 +41,9 @@ $(VENV)/tpu.stamp: requirements/tpu.txt | $(BIN)/uv
 	@touch $@
 
 demo: $(VENV)/run.stamp
-	$(BIN)/palipipe annotate --input 'examples/webdataset/*.tar' --output $(DEMO) \
-		--task "caption en" --task "answer en {question}"
+	$(BIN)/palipipe annotate --input 'examples/scenes/*.tar' --output $(DEMO) \
+		--task "caption en" --task "answer en {question}" --task "detect {detect}" \
+		--task "segment {segment}" --task ocr
 
 test: lint $(TPU_COMPILER)
 	$(BIN)/python -m pytest

@@ -1,8 +1,9 @@
-"""Packaging of palipipe: four importable rooms and one command."""
+"""Packaging of palipipe: four importable rooms, one command, and kernels for CPUs."""
 
+import platform
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
 
 HERE = Path(__file__).parent
 
@@ -11,6 +12,33 @@ def requirements(name: str) -> list[str]:
     """The direct dependencies listed in ``requirements/NAME.in``, without those it includes."""
     lines = (HERE / "requirements" / f"{name}.in").read_text().splitlines()
     return [line for raw in lines if (line := raw.split("#")[0].strip()) and line[0] != "-"]
+
+
+def kernels() -> list[Extension]:
+    """The CPU kernels; without a C++ compiler palipipe installs and runs, slower on a CPU."""
+    if platform.machine().lower() not in ("x86_64", "amd64") or platform.system() == "Windows":
+        return []
+    from jax.ffi import include_dir
+
+    instructions = ("f", "bw", "dq", "vl", "bf16", "vnni")
+    return [
+        Extension(
+            "model.cpu_kernels.kernels",
+            [f"model/cpu_kernels/{name}.cc" for name in ("attention", "matmul", "pack")],
+            depends=["model/cpu_kernels/kernels.h"],
+            include_dirs=[include_dir()],
+            extra_compile_args=[
+                "-std=c++17",
+                "-O3",
+                # GCC's partial redundancy elimination moves the sums of a tile out of registers.
+                "-fno-tree-pre",
+                "-Wno-attributes",
+                *(f"-mavx512{name}" for name in instructions),
+            ],
+            language="c++",
+            optional=True,
+        )
+    ]
 
 
 setup(
@@ -24,7 +52,9 @@ setup(
     packages=find_packages(
         include=["pipelines*", "transforms*", "model*", "filters*"],
     ),
+    ext_modules=kernels(),
     package_data={
+        "model.cpu_kernels": ["*.cc", "*.h"],
         "model.small": ["*.model", "*.npz", "README.md"],
         "model.tiny": ["*.model", "*.npz"],
         "filters": ["data/*.tsv", "data/*.npz", "data/LICENSES/*", "presets/*.yaml"],

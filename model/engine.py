@@ -23,8 +23,9 @@ from model.config import PaliGemmaConfig
 from model.decoding import EOS, PAD, Answers
 from model.fit import Fitted, fitted, placed
 from model.memory import take_the_gpu
-from model.programs import EngineSpec, compile_programs, images_shape, stored
+from model.programs import EngineSpec, compile_programs, images_shape
 from model.usage import Usage
+from model.weights import Weights
 
 
 class PromptTooLong(ValueError):  # noqa: N818 (it reads as what happened)
@@ -86,16 +87,15 @@ class Engine:
         """
         config = with_cap(spec, config)
         placement = found.placement if found else placed(spec, config, jax.local_devices(), None)
-        params = stored(placement.put_all(params), spec.dtype, placement.device.platform)
+        self._weights = weights = Weights.on(placement, spec.dtype)
+        self._variables = weights.variables(params)
         if found is None:
-            shapes = placement.shapes(params)
-            found = Fitted(spec, placement, compile_programs(spec, config, shapes, placement))
+            programs = compile_programs(spec, config, weights.shapes(config), weights)
+            found = Fitted(spec, placement, programs)
         self.spec = found.spec
         self.config = config
         self.used = Usage()
         self._lock = threading.Lock()
-        self._placement = placement
-        self._params = params
         self._rules = found.spec.grammar and jax.device_put(
             found.spec.grammar.rules(), placement.everywhere
         )
@@ -112,13 +112,13 @@ class Engine:
         take_the_gpu()
         config = read_config(spec.checkpoint, storage)
         found = fitted(spec, with_cap(spec, config), jax.local_devices())
-        _, params = load(spec.checkpoint, spec.dtype, storage, found.placement.put)
+        weights = Weights.on(found.placement, spec.dtype)
+        _, params = load(spec.checkpoint, weights.loaded_as, storage, weights.put)
         return cls(spec, config, params, found)
 
     def replace(self, params: dict) -> None:
         """Answers with other weights, of the same shapes and types, from the next call on."""
-        placement = self._placement
-        self._params = stored(placement.put_all(params), self.spec.dtype, placement.device.platform)
+        self._variables = self._weights.variables(params)
 
     @property
     def image_size(self) -> int:
@@ -239,7 +239,7 @@ class Engine:
 
     def _run(self, program: Callable[..., Any], *args: Any) -> Any:
         before = compilations_of_this_thread()
-        result = program(self._params, *args)
+        result = program(self._variables, *args)
         compiled = compilations_of_this_thread() - before
         if compiled:
             self._count(recompilations=compiled)

@@ -16,8 +16,9 @@ import jax
 from model.config import PaliGemmaConfig
 from model.errors import ModelError
 from model.memory import GIB, bytes_on_each, capacity, needed
-from model.programs import EngineSpec, Programs, compile_programs, stored_shapes
+from model.programs import EngineSpec, Programs, compile_programs
 from model.sharding import Placement
+from model.weights import Weights
 
 STEPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 """Rows for a copy of the model that are tried. Each try is a compilation; finer gains little."""
@@ -111,7 +112,7 @@ class Trial:
             return None, None
         spec = replace(self.spec, batch_size=rows)
         try:
-            programs = compile_programs(spec, self.config, self._shapes, self.placement)
+            programs = compile_programs(spec, self.config, self._shapes, self._held)
         except jax.errors.JaxRuntimeError as error:
             if OUT_OF_MEMORY not in str(error):
                 raise
@@ -141,9 +142,12 @@ class Trial:
         return Fitted(spec, self.placement, programs)
 
     @property
+    def _held(self) -> Weights:
+        return Weights.on(self.placement, self.spec.dtype)
+
+    @property
     def _shapes(self) -> dict:
-        platform = self.placement.device.platform
-        return self.placement.shapes(stored_shapes(self.config, self.spec.dtype, platform))
+        return self._held.shapes(self.config)
 
 
 def largest_that_fits(

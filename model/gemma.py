@@ -17,7 +17,8 @@ from jax.typing import DTypeLike
 
 from model.bits import bits, numbers
 from model.config import GemmaConfig
-from model.layers import LOW_RANK, adapted_project, attend, fan_in, soft_cap
+from model.layers import LOW_RANK, adapted_project, attend, fan_in, project, soft_cap
+from model.packed import PACKED, Packed, is_gated, on_kernels, weight
 
 RMS_NORM_EPSILON = 1e-6
 ROPE_MAX_WAVELENGTH = 10_000
@@ -90,16 +91,16 @@ def rotate(x: jax.Array, positions: jax.Array) -> jax.Array:
 
 
 class Einsum(nn.Module):
-    """A product with a weight named `w`, whose inputs run over `in_axes`."""
+    """A product with a weight named `w`, whose inputs run over `in_axes`; layer: its number."""
 
     equation: str
     shape: tuple[int, ...]
     in_axes: tuple[int, ...]
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        weight = self.param("w", fan_in(*self.in_axes), self.shape)
-        return adapted_project(self, "w", self.equation, x, weight)
+    def __call__(self, x: jax.Array, layer: jax.Array) -> jax.Array:
+        w = weight(self, "w", fan_in(*self.in_axes), self.shape, layer)
+        return adapted_project(self, "w", self.equation, x, w)
 
 
 class Attention(nn.Module):
@@ -112,17 +113,18 @@ class Attention(nn.Module):
         c = self.config
         q_shape = (c.num_heads, c.width, c.head_dim)
         kv_shape = (2, c.num_kv_heads, c.width, c.head_dim)
-        q = Einsum("BTD,NDH->BTNH", q_shape, (1,), name="q_einsum")(x)
-        k, v = Einsum("BTD,CKDH->CBTKH", kv_shape, (2,), name="kv_einsum")(x)
+        q = Einsum("BTD,NDH->BTNH", q_shape, (1,), name="q_einsum")(x, layer)
+        k, v = Einsum("BTD,CKDH->CBTKH", kv_shape, (2,), name="kv_einsum")(x, layer)
         q = rotate(q, positions) * c.query_scale
         k = rotate(k, positions)
         if cache is not None:
             cache = cache.write(layer, 0 if slot is None else slot, k, v)
             if slot is not None:
                 k, v = cache.read(layer, x.dtype)
-        out = attend(q, k, v, mask, c.attention_cap)
+        out = attend(q, k, v, mask, c.attention_cap, on_kernels(self))
         out_shape = (c.num_heads, c.head_dim, c.width)
-        return Einsum("BTNH,NHD->BTD", out_shape, (0, 1), name="attn_vec_einsum")(out), cache
+        out = Einsum("BTNH,NHD->BTD", out_shape, (0, 1), name="attn_vec_einsum")(out, layer)
+        return out, cache
 
 
 class FeedForward(nn.Module):
@@ -131,14 +133,23 @@ class FeedForward(nn.Module):
     config: GemmaConfig
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, layer: jax.Array) -> jax.Array:
         c = self.config
-        gating = self.param("gating_einsum", fan_in(1), (2, c.width, c.mlp_dim))
-        linear = self.param("linear", fan_in(0), (c.mlp_dim, c.width))
-        gate = adapted_project(self, "gate", "BTD,DF->BTF", x, gating[0])
-        up = adapted_project(self, "up", "BTD,DF->BTF", x, gating[1])
-        hidden = nn.gelu(gate, approximate=True) * up
+        gating = weight(self, "gating_einsum", fan_in(1), (2, c.width, c.mlp_dim), layer)
+        linear = weight(self, "linear", fan_in(0), (c.mlp_dim, c.width), layer)
+        if isinstance(gating, Packed) and is_gated(c.mlp_dim):
+            hidden = gating.gated_product(x)
+        else:
+            gate, up = self._halves(x, gating)
+            hidden = nn.gelu(gate, approximate=True) * up
         return adapted_project(self, "linear", "BTF,FD->BTD", hidden, linear)
+
+    def _halves(self, x: jax.Array, gating: jax.Array | Packed) -> tuple[jax.Array, jax.Array]:
+        if isinstance(gating, Packed):
+            both = project("BTD,CDF->BTCF", x, gating)
+            return both[:, :, 0], both[:, :, 1]
+        gate = adapted_project(self, "gate", "BTD,DF->BTF", x, gating[0])
+        return gate, adapted_project(self, "up", "BTD,DF->BTF", x, gating[1])
 
 
 class Block(nn.Module):
@@ -153,7 +164,7 @@ class Block(nn.Module):
             RMSNorm(name="pre_attention_norm")(x), positions, mask, cache, layer, slot
         )
         x = x + self._post_norm("post_attention_norm", attention)
-        fed = FeedForward(self.config, name="mlp")(RMSNorm(name="pre_ffw_norm")(x))
+        fed = FeedForward(self.config, name="mlp")(RMSNorm(name="pre_ffw_norm")(x), layer)
         return (x + self._post_norm("post_ffw_norm", fed), cache), None
 
     def _post_norm(self, name: str, x: jax.Array) -> jax.Array:
@@ -169,21 +180,28 @@ class Embedder(nn.Module):
     def setup(self):
         shape = (self.config.vocab_size, self.config.width)
         init = nn.initializers.normal(self.config.width**-0.5)
-        self.input_embedding = self.param("input_embedding", init, shape)
+        self.input_embedding = weight(self, "input_embedding", init, shape, None)
         if not self.config.tied:
-            self.output_embedding = self.param("output_embedding", init, shape)
+            self.output_embedding = weight(self, "output_embedding", init, shape, None)
 
     def encode(self, tokens: jax.Array) -> jax.Array:
         """int32[B, T] -> [B, T, D], times sqrt(D) in the embedding's own dtype.
 
         In bfloat16 sqrt(2048) is 45.25, which is what the released weights were trained with.
         """
-        x = numbers(jnp.take(self.input_embedding, tokens, axis=0), self.dtype)
+        table = self.input_embedding
+        if isinstance(table, Packed):
+            x = table.rows(tokens, self.dtype)
+        else:
+            x = numbers(jnp.take(table, tokens, axis=0), self.dtype)
         return x * jnp.asarray(self.config.width**0.5, self.dtype)
 
     def decode(self, x: jax.Array) -> jax.Array:
         """[..., D] -> float32 logits [..., V]."""
         table = self.input_embedding if self.config.tied else self.output_embedding
+        if isinstance(table, Packed):
+            flat = x.reshape(-1, x.shape[-1])
+            return project("BD,VD->BV", flat, table).reshape(*x.shape[:-1], -1)
         return jnp.einsum(
             "...D,VD->...V", x, numbers(table, x.dtype), preferred_element_type=jnp.float32
         )
@@ -205,6 +223,7 @@ class Gemma(nn.Module):
             # In a scan nothing is there that could be merged with what is computed again.
             nn.remat(Block, prevent_cse=False) if self.remat else Block,
             variable_axes={"params": 0, LOW_RANK: 0},
+            variable_broadcast=PACKED,
             split_rngs={"params": True},
             in_axes=(0, nn.broadcast, nn.broadcast, nn.broadcast),
             length=self.config.depth,

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from model.bits import numbers
+from model.cpu_kernels import attention
+from model.packed import Packed, weight
 
 MASKED = -2.3819763e38
 """Logit of a pair that may not attend: as low as bfloat16 goes, and finite.
@@ -30,12 +32,15 @@ FEWEST_QUERIES = 128
 """Taken at a time: the side of a TPU's multiplier, which fewer would leave idle."""
 
 
-def project(equation: str, x: jax.Array, weight: jax.Array) -> jax.Array:
-    """The einsum of activations and a weight (or its bits, see model.bits), in x's dtype.
+def project(equation: str, x: jax.Array, weight: jax.Array | Packed) -> jax.Array:
+    """The einsum of activations and a weight, or what stands for it, in x's dtype.
 
+    weight: numbers, bfloat16's bits (see model.bits) or packed for a CPU (see model.packed).
     Sums are kept in float32 whatever the operands: it is what accelerators do anyway, and on a CPU
     a bfloat16 product asked for this way is three times as fast.
     """
+    if isinstance(weight, Packed):
+        return weight.product(equation, x)
     product = jnp.einsum(equation, x, numbers(weight, x.dtype), preferred_element_type=jnp.float32)
     return product.astype(x.dtype)
 
@@ -45,7 +50,7 @@ LOW_RANK = "low_rank"
 
 
 def adapted_project(
-    module: nn.Module, name: str, equation: str, x: jax.Array, weight: jax.Array
+    module: nn.Module, name: str, equation: str, x: jax.Array, weight: jax.Array | Packed
 ) -> jax.Array:
     """`project`, and the low-rank correction of `weight` that the variables hold under `name`.
 
@@ -72,16 +77,20 @@ def attend(
     v: jax.Array,
     mask: jax.Array | None = None,
     cap: float | None = None,
+    on_kernels: bool = False,
 ) -> jax.Array:
     """Softmax attention with several query heads to a key head.
 
     q: [B, T, N, H], already scaled. k, v: [B, S, K, H]; query head n reads n // (N / K).
     mask: bool[B, T, S], True where a query may see a key; None where it may see all.
     cap: soft cap on the logits, cap * tanh(logits / cap), applied before the mask.
+    on_kernels: several queries of a row in float32 are left to the CPU kernels.
     Returns [B, T, N, H] in q's dtype; logits and softmax are float32. Where they would be many,
     queries are taken some at a time.
     """
     B, T, N, H = q.shape
+    if on_kernels and T > 1:
+        return attention(q, k, v, mask, cap)
     of_a_query = B * N * k.shape[1]
     logits = FAST_LOGITS if FEWEST_QUERIES * of_a_query <= FAST_LOGITS else MOST_LOGITS
     at_once = max(FEWEST_QUERIES, logits // of_a_query)
@@ -136,15 +145,18 @@ def fan_in(*in_axes: int) -> nn.initializers.Initializer:
 
 
 class Affine(nn.Module):
-    """x · kernel + bias by an einsum; the bias has the kernel's last `bias_axes` axes."""
+    """x · kernel + bias by an einsum; the bias has the kernel's last `bias_axes` axes.
+
+    layer: its number, where it is one of a stack.
+    """
 
     equation: str
     kernel_shape: tuple[int, ...]
     bias_axes: int = 1
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, layer: jax.Array | None = None) -> jax.Array:
         inputs = range(len(self.kernel_shape) - self.bias_axes)
-        kernel = self.param("kernel", fan_in(*inputs), self.kernel_shape)
+        kernel = weight(self, "kernel", fan_in(*inputs), self.kernel_shape, layer)
         bias = self.param("bias", nn.initializers.zeros, self.kernel_shape[-self.bias_axes :])
         return project(self.equation, x, kernel) + bias.astype(x.dtype)

@@ -13,22 +13,20 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from model.bits import SLICED, needs_bits, weights_as_bits
 from model.config import PaliGemmaConfig
 from model.decoding import Greedy, Strategy, Task
 from model.grammar import Grammar
-from model.paligemma import PaliGemma, abstract_params
+from model.paligemma import PaliGemma
 from model.sharding import Placement
 from model.turns import in_turns, turns_of
-
-DTYPES = ("float32", "bfloat16")
+from model.weights import DTYPES, Weights
 
 
 @dataclass(frozen=True)
 class EngineSpec:
     """What is loaded and the shapes that are compiled; equal specs can share an engine.
 
-    checkpoint: `.npz` or Hugging Face folder. dtype: of weights and computation.
+    checkpoint: `.npz` or Hugging Face folder. dtype: of its numbers (see model.weights).
     batch_size: rows of every call, shared by the copies of the model; fewer are filled up. None for
         the most that fit, up to the number from which on a chip gains nothing.
     prompt_lengths: tokens; a batch runs in the shortest length that holds its longest prompt.
@@ -73,9 +71,9 @@ class EngineSpec:
 
 @dataclass(frozen=True)
 class Programs:
-    """Compiled for one spec. encode: (params, uint8 images) -> image tokens [B, N, D].
+    """Compiled for one spec. encode: (variables, uint8 images) -> image tokens [B, N, D].
 
-    generate: by prompt length, (params, image tokens, text, valid, live, limit, seeds, rules or
+    generate: by prompt length, (variables, image tokens, text, valid, live, limit, seeds, rules or
         None, int32[B] states in which the rows begin) -> Answers.
     """
 
@@ -84,49 +82,49 @@ class Programs:
 
 
 def compile_programs(
-    spec: EngineSpec, config: PaliGemmaConfig, params: dict, placement: Placement
+    spec: EngineSpec, config: PaliGemmaConfig, variables: dict, weights: Weights
 ) -> Programs:
-    """params: shapes with their places, or arrays. spec: its batch_size is given."""
+    """variables: of `weights`, arrays or shapes with their places. spec: with its batch_size."""
     if spec.grammar is not None and spec.grammar.vocabulary != config.language.vocab_size:
         raise ValueError(
             f"the grammar is for {spec.grammar.vocabulary} tokens and the model writes "
             f"{config.language.vocab_size}"
         )
-    as_bits = needs_bits(spec.dtype, placement.device.platform)
-    model = PaliGemma(config, jnp.dtype(spec.dtype), cache_dtype=jnp.uint16 if as_bits else None)
+    model = PaliGemma(config, weights.computed_in, cache_dtype=weights.cache_dtype)
+    at = weights.placement
     lengths = sorted(set(spec.prompt_lengths))
     return Programs(
-        encode=compile_encode(model, params, spec, placement),
-        generate={n: compile_generate(model, params, spec, n, placement) for n in lengths},
+        encode=compile_encode(model, variables, spec, at),
+        generate={n: compile_generate(model, variables, spec, n, at) for n in lengths},
     )
 
 
 def compile_encode(
-    model: PaliGemma, params: dict, spec: EngineSpec, placement: Placement
+    model: PaliGemma, variables: dict, spec: EngineSpec, placement: Placement
 ) -> jax.stages.Compiled:
     """See `Programs`."""
 
     tokens = spec.frames * model.config.vision.tokens
     turns = turns_of(spec.rows // placement.copies, tokens)
 
-    def encode(params, images):
-        run = partial(model.apply, {"params": params}, method="encode")
+    def encode(variables, images):
+        run: Callable[..., Any] = partial(model.apply, variables, method="encode")
         return in_turns(run, images, turns)
 
     images = jax.ShapeDtypeStruct(
         images_shape(spec, model.config), jnp.uint8, sharding=placement.rows
     )
-    return jax.jit(encode, out_shardings=placement.rows).lower(params, images).compile()
+    return jax.jit(encode, out_shardings=placement.rows).lower(variables, images).compile()
 
 
 def compile_generate(
-    model: PaliGemma, params: dict, spec: EngineSpec, prompt_length: int, placement: Placement
+    model: PaliGemma, variables: dict, spec: EngineSpec, prompt_length: int, placement: Placement
 ) -> jax.stages.Compiled:
     """See `Programs`."""
     new_tokens = spec.max_new_tokens
 
-    def generate(params, image_tokens, text, text_valid, live, limit, seeds, rules, states):
-        run: Callable[..., Any] = partial(model.apply, {"params": params})
+    def generate(variables, image_tokens, text, text_valid, live, limit, seeds, rules, states):
+        run: Callable[..., Any] = partial(model.apply, variables)
         logits, cache, valid = run(image_tokens, text, text_valid, new_tokens, method="prefill")
 
         def extend(tokens, step, cache):
@@ -152,7 +150,7 @@ def compile_generate(
     return (
         jax.jit(generate)
         .lower(
-            params,
+            variables,
             rows((image_tokens, model.config.language.width), model.dtype),
             rows((prompt_length,), jnp.int32),
             rows((prompt_length,), jnp.bool_),
@@ -171,19 +169,3 @@ def images_shape(spec: EngineSpec, config: PaliGemmaConfig) -> tuple[int, ...]:
     size = config.vision.image_size
     frames = () if spec.frames == 1 else (spec.frames,)
     return (spec.rows, *frames, size, size, 3)
-
-
-def stored(params: dict, dtype: str, platform: str) -> dict:
-    """Parameters as the compiled programs take them on a platform ('cpu', 'tpu' …)."""
-    return weights_as_bits(params) if needs_bits(dtype, platform) else params
-
-
-def stored_shapes(config: PaliGemmaConfig, dtype: str, platform: str) -> dict:
-    """What `stored` gives for a checkpoint loaded as `dtype`, as shapes."""
-    as_bits = needs_bits(dtype, platform)
-
-    def shape(path: tuple, leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-        is_bits = as_bits and path[-1].key in SLICED
-        return jax.ShapeDtypeStruct(leaf.shape, jnp.uint16 if is_bits else jnp.dtype(dtype))
-
-    return jax.tree_util.tree_map_with_path(shape, abstract_params(config))

@@ -13,6 +13,7 @@ from jax.typing import DTypeLike
 
 from model.config import VisionConfig
 from model.layers import Affine, attend
+from model.packed import PACKED, on_kernels
 
 LAYER_NORM_EPSILON = 1e-6
 
@@ -28,15 +29,15 @@ class SelfAttention(nn.Module):
     config: VisionConfig
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, layer: jax.Array) -> jax.Array:
         c = self.config
         shape = (c.width, c.num_heads, c.head_dim)
         q, k, v = (
-            Affine("BNE,EKH->BNKH", shape, bias_axes=2, name=name)(x)
+            Affine("BNE,EKH->BNKH", shape, bias_axes=2, name=name)(x, layer)
             for name in ("query", "key", "value")
         )
-        out = attend(q * c.head_dim**-0.5, k, v)
-        return Affine("BNKH,KHE->BNE", (c.num_heads, c.head_dim, c.width), name="out")(out)
+        out = attend(q * c.head_dim**-0.5, k, v, on_kernels=on_kernels(self))
+        return Affine("BNKH,KHE->BNE", (c.num_heads, c.head_dim, c.width), name="out")(out, layer)
 
 
 class Mlp(nn.Module):
@@ -45,24 +46,24 @@ class Mlp(nn.Module):
     config: VisionConfig
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, layer: jax.Array) -> jax.Array:
         c = self.config
-        x = Affine("BNE,EF->BNF", (c.width, c.mlp_dim), name="Dense_0")(x)
+        x = Affine("BNE,EF->BNF", (c.width, c.mlp_dim), name="Dense_0")(x, layer)
         x = nn.gelu(x, approximate=True)
-        return Affine("BNF,FE->BNE", (c.mlp_dim, c.width), name="Dense_1")(x)
+        return Affine("BNF,FE->BNE", (c.mlp_dim, c.width), name="Dense_1")(x, layer)
 
 
 class Block(nn.Module):
-    """One pre-norm layer, in the form a scan wants: the carry, and no output a layer."""
+    """One pre-norm layer, in the form a scan wants: carry, the layer's number, and no output."""
 
     config: VisionConfig
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> tuple[jax.Array, None]:
+    def __call__(self, x: jax.Array, layer: jax.Array) -> tuple[jax.Array, None]:
         x = x + SelfAttention(self.config, name="MultiHeadDotProductAttention_0")(
-            layer_norm("LayerNorm_0", x.dtype)(x)
+            layer_norm("LayerNorm_0", x.dtype)(x), layer
         )
-        x = x + Mlp(self.config, name="MlpBlock_0")(layer_norm("LayerNorm_1", x.dtype)(x))
+        x = x + Mlp(self.config, name="MlpBlock_0")(layer_norm("LayerNorm_1", x.dtype)(x), layer)
         return x, None
 
 
@@ -77,10 +78,11 @@ class Transformer(nn.Module):
         blocks = nn.scan(
             nn.remat(Block, prevent_cse=False) if self.remat else Block,
             variable_axes={"params": 0},
+            variable_broadcast=PACKED,
             split_rngs={"params": True},
             length=self.config.depth,
         )
-        x, _ = blocks(self.config, name="encoderblock")(x)
+        x, _ = blocks(self.config, name="encoderblock")(x, jnp.arange(self.config.depth))
         return layer_norm("encoder_norm", x.dtype)(x)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -53,7 +53,7 @@ def load(
     path: str,
     dtype: str = "float32",
     storage: Storage = LOCAL,
-    place: Callable[[str, np.ndarray], jax.Array] = lambda _, array: jax.device_put(array),
+    place: Callable[[str, np.ndarray], Any] = lambda _, array: jax.device_put(array),
 ) -> tuple[PaliGemmaConfig, dict]:
     """Configuration and parameters, stored as `dtype` whatever the file holds.
 
@@ -69,5 +69,5 @@ def load(
                 checkpoint.read(name, target)
             except OSError as error:
                 raise CheckpointError(path, f"{name} can't be read: {error}") from error
-            arrays[name] = place(name, target).block_until_ready()
+            arrays[name] = jax.block_until_ready(place(name, target))
         return checkpoint.config, unflatten(arrays)

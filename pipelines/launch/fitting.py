@@ -14,7 +14,7 @@ from transforms.errors import UserError
 
 GIB = 1 << 30
 # Bytes a parameter. `auto` is what the checkpoint has, at least two where that isn't known yet.
-BYTES = {"float32": 4, "bfloat16": 2, "auto": 2}
+BYTES = {"float32": 4, "bfloat16": 2, "int8": 1.1, "auto": 2}
 # Of a machine without chips. The lowest of its families, whose machines differ a little.
 GIB_PER_CPU = {"highcpu": 0.9, "standard": 3.75, "highmem": 6.5}
 # Of its memory, what the system, Beam and pictures leave.

@@ -48,8 +48,8 @@ def answers(checkpoint, devices, tensor_parallel, strategy):
     rows = zip(golden["prefix_tokens"], golden["prefix_mask"], strict=True)
     image_tokens = engine.encode_images(golden["images"])
     generation = engine.generate(image_tokens, [tokens[mask].tolist() for tokens, mask in rows])
-    whole = sum(leaf.nbytes for leaf in jax.tree.leaves(engine._params))
-    own = sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(engine._params))
+    whole = sum(leaf.nbytes for leaf in jax.tree.leaves(engine._variables))
+    own = sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(engine._variables))
     return {
         "image_tokens": np.asarray(image_tokens.array, np.float32).tolist(),
         "tokens": generation.tokens,

@@ -1,0 +1,97 @@
+"""Weights as a CPU holds them: the answers of float32, in half and a quarter of the memory."""
+
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+from test_bits import CONFIG, PIXELS, SPEC
+from test_engine import GOLDENS, expected, prompts_of
+
+from model import cpu_kernels, small
+from model.engine import Engine
+from model.paligemma import init_random
+from model.programs import EngineSpec
+from model.sharding import Placement
+from model.tokenizer import Tokenizer
+from model.weights import DtypeUnavailable, Form, Weights
+
+has_kernels = pytest.mark.skipif(
+    cpu_kernels.missing() is not None, reason=f"no CPU kernels: {cpu_kernels.missing()}"
+)
+HERE = jax.local_devices()[:1]
+
+
+@has_kernels
+@pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
+@pytest.mark.parametrize("name", ["bv_paligemma2_bf16", "hf_paligemma1_bf16", "hf_paligemma1"])
+def test_goldens_get_the_tokens_of_float32(name, dtype):
+    # Those that were stored in float32 hold near ties that rounding the weights alone decides.
+    folder = GOLDENS / name
+    golden = expected(name)
+    prompts = prompts_of(golden)
+    spec = EngineSpec(
+        str(folder if folder.is_dir() else GOLDENS / f"{name}.npz"),
+        batch_size=len(prompts),
+        prompt_lengths=(max(map(len, prompts)),),
+        max_new_tokens=8,
+    )
+    answers = {}
+    for each in ("float32", dtype):
+        engine = Engine.load(replace(spec, dtype=each))
+        answers[each] = engine.generate(engine.encode_images(golden["images"]), prompts)
+    assert answers[dtype].tokens == answers["float32"].tokens
+    np.testing.assert_allclose(answers[dtype].log_probs, answers["float32"].log_probs, atol=0.2)
+
+
+@has_kernels
+def test_the_small_model_says_in_bfloat16_what_it_says_in_float32():
+    tokenizer = Tokenizer.from_bytes(small.TOKENIZER.read_bytes(), str(small.TOKENIZER))
+    prompts = [tokenizer.encode_prompt("caption en")] * 8
+    size = Engine.load(EngineSpec(str(small.CHECKPOINT))).image_size
+    pixels = np.random.default_rng(0).integers(0, 256, (8, size, size, 3), np.uint8)
+    answers = {}
+    for dtype in ("float32", "bfloat16"):
+        engine = Engine.load(EngineSpec(str(small.CHECKPOINT), dtype=dtype))
+        answers[dtype] = engine.generate(engine.encode_images(pixels), prompts)
+    assert answers["bfloat16"].tokens == answers["float32"].tokens
+
+
+@has_kernels
+@pytest.mark.parametrize(("dtype", "share"), [("bfloat16", 0.52), ("int8", 0.28)])
+def test_packed_weights_take_half_and_a_quarter_of_float32(dtype, share):
+    params = init_random(CONFIG, 0)
+    variables = Weights.on(Placement.over(HERE), dtype).variables(params)
+    sizes = [sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) for tree in (variables, params)]
+    assert sizes[0] < share * sizes[1]
+
+
+@has_kernels
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
+def test_shapes_are_those_of_the_variables(dtype):
+    weights = Weights.on(Placement.over(HERE), dtype)
+    params = jax.tree.map(lambda leaf: leaf.astype(weights.loaded_as), init_random(CONFIG, 0))
+    made = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), weights.variables(params))
+    said = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), weights.shapes(CONFIG))
+    assert made == said
+
+
+@has_kernels
+def test_other_weights_are_packed_like_the_first():
+    first, second = (init_random(CONFIG, seed) for seed in (0, 1))
+    engine = Engine(replace(SPEC, dtype="int8"), CONFIG, first)
+    engine.replace(second)
+    fresh = Engine(replace(SPEC, dtype="int8"), CONFIG, second)
+    given, wanted = (
+        each.generate(each.encode_images(PIXELS), [[2, 5, 9], [2, 7]]) for each in (engine, fresh)
+    )
+    assert given.tokens == wanted.tokens
+    assert given.log_probs.tolist() == wanted.log_probs.tolist()
+    assert engine.used.recompilations == 0
+
+
+def test_int8_says_what_it_lacks(monkeypatch):
+    monkeypatch.setattr(cpu_kernels, "missing", lambda: "this processor lacks AVX-512")
+    with pytest.raises(DtypeUnavailable, match=r"int8 can't be used here: .*AVX-512; use bfloat16"):
+        Weights.on(Placement.over(HERE), "int8")
+    assert Weights.on(Placement.over(HERE), "bfloat16").form is Form.BITS
