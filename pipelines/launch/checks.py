@@ -103,6 +103,8 @@ def accelerators(launch: Launch) -> Iterator[str]:
         known = ", ".join(str(each) for each in ACCELERATORS)
         yield f"--dataflow_service_options={option}: not one of {known}"
         return
+    if vars(launch.options).get("dtype") == "int8":
+        yield f"--dtype int8: is for CPUs, and {chips} takes bfloat16; leave it out"
     if not chips.is_tpu and DRIVER not in said:
         yield f"--dataflow_service_options={option}: add ;{DRIVER}:5xx, workers have none"
     if launch.machine is None:

@@ -89,6 +89,7 @@ V5E = "worker_accelerator=type:tpu-v5-lite-podslice;topology"
             "--sdk_container_image is missing",
         ),
         ({"profile": "dataflow-gpu-h100"}, "automatically_use_created_reservation"),
+        ({"dtype": "int8"}, "--dtype int8: is for CPUs"),
     ],
 )
 def test_an_accelerator_on_the_wrong_machine_is_refused(refused, options, told):
