@@ -22,6 +22,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from model import tiny
+
 SHARD_RECORDS = 1000
 SIDE = 64  # pixels: small, so that records and not decoding are what there is much of
 
@@ -101,7 +103,7 @@ def main() -> None:
             write_shard(corpus / f"{first:08}.tar", first, count)
         command = [
             *(sys.executable, "-m", "pipelines.annotate", "--progress", "none"),
-            *("--input", f"{corpus}/*.tar", "--output", str(output)),
+            *("--input", f"{corpus}/*.tar", "--output", str(output), "--checkpoint", tiny.NAME),
             *("--batch-size", str(options.batch_size), "--max-new-tokens", "8"),
             *("--filters", options.filters),
         ]

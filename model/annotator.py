@@ -12,10 +12,11 @@ import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 
-from model import rle, tiny
+from model import rle, small, tiny
 from model.boxes import CODES_PER_MASK, LOCATION_SCALE, Box, check_location_scale
 from model.checkpoint import LOCAL, Storage, open_checkpoint, read_config, weights_digest
 from model.checkpoint.tree import parameter_shapes
@@ -35,16 +36,33 @@ PROMPT_STEP = 8
 PROMPT_LENGTHS = (16, 32, 64, 128, 256, 512)
 
 
+class Files(NamedTuple):
+    """Paths of a model. mask_decoder: None where masks stay codes."""
+
+    checkpoint: str
+    tokenizer: str
+    mask_decoder: str | None
+
+
+CARRIED = {
+    small.NAME: Files(str(small.CHECKPOINT), str(small.TOKENIZER), str(small.MASK_DECODER)),
+    tiny.NAME: Files(str(tiny.CHECKPOINT), str(tiny.TOKENIZER), None),
+}
+"""The models that come along, by the names that are taken in place of a checkpoint's path."""
+
+
 @dataclass(frozen=True)
 class AnnotatorSpec:
     """What answers, and how.
 
-    tasks: as a user writes them. checkpoint: None for the tiny one that comes along.
+    tasks: as a user writes them.
+    checkpoint: a path, or a name of CARRIED; None for the small model.
     tokenizer: None for `tokenizer.model` beside the checkpoint.
     dtype: auto (as the checkpoint is stored), float32 or bfloat16.
     batch_size: None for as many rows as fit. tensor_parallel: see `EngineSpec`.
     max_new_tokens: None for what each task needs. max_prompt_tokens: longer prompts fail.
-    mask_decoder: `vae-oid.npz`; without it masks stay codes in the raw text.
+    mask_decoder: `vae-oid.npz`; without it masks stay codes in the raw text. The small model has
+        its own.
     location_scale: what a location is divided by, 1023 or 1024.
     """
 
@@ -122,7 +140,7 @@ def describe(spec: AnnotatorSpec, storage: Storage = LOCAL) -> tuple[AnnotatorSp
 
     Raises CheckpointError, TokenizerError or TaskError for what doesn't exist or doesn't fit.
     """
-    checkpoint, tokenizer_path = _paths(spec)
+    checkpoint, tokenizer_path, mask_decoder = _files(spec)
     check_location_scale(spec.location_scale)
     with open_checkpoint(checkpoint, storage) as opened:
         config = opened.config
@@ -132,23 +150,33 @@ def describe(spec: AnnotatorSpec, storage: Storage = LOCAL) -> tuple[AnnotatorSp
     tokenizer.require_rows(config.language.vocab_size)
     prompt_lengths(spec, tokenizer)
     dtype = _dtype(stored) if spec.dtype == "auto" else spec.dtype
+    name = _carried_name(spec) or posixpath.basename(checkpoint.rstrip("/"))
     return replace(spec, dtype=dtype), ModelFacts(
-        name=posixpath.basename(checkpoint.rstrip("/")) if spec.checkpoint else tiny.NAME,
+        name=name,
         parameters=sum(map(prod, parameter_shapes(config).values())),
         image_size=config.vision.image_size,
         weights_sha256=weights_digest(checkpoint, storage),
         tokenizer_sha256=hashlib.sha256(serialized).hexdigest(),
-        mask_decoder_sha256=spec.mask_decoder
-        and hashlib.sha256(_read(spec.mask_decoder, storage)).hexdigest(),
-        random_weights=spec.checkpoint is None,
+        mask_decoder_sha256=mask_decoder
+        and hashlib.sha256(_read(mask_decoder, storage)).hexdigest(),
+        random_weights=name == tiny.NAME,
     )
 
 
-def _paths(spec: AnnotatorSpec) -> tuple[str, str]:
-    """Checkpoint and tokenizer; those that come along are found anew on every machine."""
-    if spec.checkpoint is None:
-        return str(tiny.CHECKPOINT), spec.tokenizer or str(tiny.TOKENIZER)
-    return spec.checkpoint, spec.tokenizer or _beside(spec.checkpoint)
+def _carried_name(spec: AnnotatorSpec) -> str | None:
+    name = spec.checkpoint or small.NAME
+    return name if name in CARRIED else None
+
+
+def _files(spec: AnnotatorSpec) -> Files:
+    """Those that come along are found anew on every machine."""
+    name = _carried_name(spec)
+    if name is None:
+        assert spec.checkpoint is not None
+        tokenizer = spec.tokenizer or _beside(spec.checkpoint)
+        return Files(spec.checkpoint, tokenizer, spec.mask_decoder)
+    checkpoint, tokenizer, mask_decoder = CARRIED[name]
+    return Files(checkpoint, spec.tokenizer or tokenizer, spec.mask_decoder or mask_decoder)
 
 
 def _beside(checkpoint: str) -> str:
@@ -224,7 +252,7 @@ class Annotator:
 
         Raises CheckpointError or TokenizerError.
         """
-        checkpoint, tokenizer_path = _paths(spec)
+        checkpoint, tokenizer_path, mask_decoder = _files(spec)
         tokenizer = Tokenizer.from_bytes(_read(tokenizer_path, storage), tokenizer_path)
         tasks = [Task.parse(task) for task in spec.tasks]
         engine_spec = EngineSpec(
@@ -238,8 +266,8 @@ class Annotator:
             grammar=grammar_of(tasks, tokenizer, checkpoint, storage),
         )
         decoder = None
-        if spec.mask_decoder is not None:
-            decoder = MaskDecoder.from_bytes(_read(spec.mask_decoder, storage), spec.mask_decoder)
+        if mask_decoder is not None:
+            decoder = MaskDecoder.from_bytes(_read(mask_decoder, storage), mask_decoder)
             # Compiled now, like everything else.
             decoder.decode(np.zeros((1, CODES_PER_MASK), np.int32))
         return cls(spec, Engine.load(engine_spec, storage), tokenizer, decoder)

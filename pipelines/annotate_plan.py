@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from model.annotator import AnnotatorSpec, ModelFacts, describe
+from model.annotator import CARRIED, AnnotatorSpec, ModelFacts, describe
 from model.tasks import Task
 from pipelines.job import Job
 from pipelines.launch.known_models import facts_by_name
@@ -55,7 +55,8 @@ def foresee(options: argparse.Namespace) -> Foreseen:
 
 
 def _is_here(spec: AnnotatorSpec) -> bool:
-    files = (spec.checkpoint, spec.tokenizer, spec.mask_decoder)
+    checkpoint = None if spec.checkpoint in CARRIED else spec.checkpoint
+    files = (checkpoint, spec.tokenizer, spec.mask_decoder)
     return all(path is None or (is_local(path) and os.path.exists(path)) for path in files)
 
 
@@ -111,12 +112,16 @@ def model_values(annotator: AnnotatorSpec, model: ModelFacts | None) -> dict[str
 
 
 def spec_from(values: Mapping[str, Any], options: argparse.Namespace) -> AnnotatorSpec:
-    """The inverse of `model_values`; the options say where the model's files lie."""
+    """The inverse of `model_values`; the options say where the model's files lie.
+
+    They needn't for a model that comes along.
+    """
+    name = values["model"]["name"]
     decoding = dict(values["decoding"])
     del decoding["method"]
     return AnnotatorSpec(
         **{**decoding, "tasks": tuple(decoding["tasks"])},
-        checkpoint=options.checkpoint,
+        checkpoint=options.checkpoint or (name if name in CARRIED else None),
         tokenizer=options.tokenizer,
         mask_decoder=options.mask_decoder,
         batch_size=options.batch_size,

@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from model import tiny
 from pipelines.main import main
 
 COMMAND = (sys.executable, "-m", "pipelines.main")
@@ -44,7 +45,7 @@ def annotate(inputs: Any, output: Path, *arguments: Any, code: int = 0):
     inputs = inputs if isinstance(inputs, list) else [inputs]
     return palipipe(
         "annotate",
-        *("--input", *inputs, "--output", output),
+        *("--input", *inputs, "--output", output, "--checkpoint", tiny.NAME),
         *("--filters", "off", "--max-new-tokens", 6, *arguments),
         code=code,
     )
@@ -53,8 +54,8 @@ def annotate(inputs: Any, output: Path, *arguments: Any, code: int = 0):
 def annotate_here(inputs: Any, output: Path, *arguments: Any) -> int:
     """The same in this process: faster, and a test can put its hand in. Returns the exit code."""
     inputs = inputs if isinstance(inputs, list) else [inputs]
-    line = ["annotate", "--input", *inputs, "--output", output, "--filters", "off"]
-    return here(*line, "--max-new-tokens", 6, *arguments)
+    line = ["annotate", "--input", *inputs, "--output", output, "--checkpoint", tiny.NAME]
+    return here(*line, "--filters", "off", "--max-new-tokens", 6, *arguments)
 
 
 def screen_here(inputs: Any, output: Path, *arguments: Any) -> int:

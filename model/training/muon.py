@@ -7,6 +7,8 @@ https://arxiv.org/abs/2502.16982.
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import optax
 from optax.contrib import MuonDimensionNumbers, muon
@@ -44,10 +46,10 @@ def muon_with_adam(
     )
 
 
-def _dimensions(params) -> dict:
+def _dimensions(params: Any) -> Any:
     """For each parameter its axes as a matrix, or None."""
 
-    def of(path, _) -> MuonDimensionNumbers | None:
+    def of(path: Any, _: Any) -> MuonDimensionNumbers | None:
         name = jax.tree_util.keystr(path, simple=True, separator="/")
         found = (axes for end, axes in _MATRICES.items() if name.endswith(end))
         axes = next(found, None)
