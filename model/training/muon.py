@@ -1,4 +1,5 @@
-"""Muon: steps of orthogonalised momentum for the layers' matrices, AdamW's for all else.
+"""Muon: steps of orthogonalised momentum for the layers' matrices, AdamW's for all else, both
+looking ahead as Nesterov does.
 
 Trains a network from nothing in about half the steps that AdamW takes. Jordan, 2024,
 https://kellerjordan.github.io/posts/muon; on AdamW's scale as Liu et al., 2025,

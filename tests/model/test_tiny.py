@@ -93,7 +93,7 @@ def greedy(config, params, images, prompts, steps: int = 12) -> list[tuple[int, 
 
 def test_both_files_are_packaged(tmp_path):
     command = [sys.executable, "setup.py", "-q", "egg_info", "--egg-base", str(tmp_path)]
-    command += ["build", "--build-base", str(tmp_path)]
+    command += ["build_py", "--build-lib", str(tmp_path / "lib")]
     subprocess.run(command, check=True, cwd=ROOT)
     for file in (tiny.TOKENIZER, tiny.CHECKPOINT):
         packaged = tmp_path / "lib" / file.relative_to(ROOT)
