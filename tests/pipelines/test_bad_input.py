@@ -174,16 +174,16 @@ def test_an_empty_shard_is_done_and_has_no_rows(tmp_path, good):
 
 
 MISTAKES = {
-    "a glob without files": (["nothing/*.tar"], [], "nothing/*.tar"),
-    "a folder without pictures": (["empty"], [], "empty"),
-    "a column that is not there": (["a.parquet", "--image-field", "pix"], [], "pix"),
-    "a checkpoint that is not there": (["a.tar", "--checkpoint", "gone.npz"], [], "gone.npz"),
-    "a checkpoint that is none": (["a.tar", "--checkpoint", "a.tar"], [], "a.tar"),
-    "a tokenizer that is not there": (["a.tar", "--tokenizer", "gone.model"], [], "gone.model"),
-    "a task with a slip": (["a.tar", "--task", "captoin en"], [], "caption"),
-    "a language that is none": (["a.tar", "--task", "caption xx"], [], "xx"),
-    "an option that is none": (["a.tar", "--ouput", "x"], [], "--output"),
-    "a number that is none": (["a.tar", "--batch-size", "many"], [], "many"),
+    "a glob without files": (["nothing/*.tar"], "nothing/*.tar"),
+    "a folder without pictures": (["empty"], "empty"),
+    "a column that is not there": (["a.parquet", "--image-field", "pix"], "pix"),
+    "a checkpoint that is not there": (["a.tar", "--checkpoint", "gone.npz"], "gone.npz"),
+    "a checkpoint that is none": (["a.tar", "--checkpoint", "a.tar"], "a.tar"),
+    "a tokenizer that is not there": (["a.tar", "--tokenizer", "gone.model"], "gone.model"),
+    "a task with a slip": (["a.tar", "--task", "captoin en"], "caption"),
+    "a language that is none": (["a.tar", "--task", "caption xx"], "xx"),
+    "an option that is none": (["a.tar", "--ouput", "x"], "--output"),
+    "a number that is none": (["a.tar", "--batch-size", "many"], "many"),
 }
 
 
@@ -195,8 +195,8 @@ def test_a_mistake_ends_with_2_names_what_is_wrong_and_writes_nothing(
     write_tar(tmp_path / "a.tar", [("x.jpg", good)])
     pq.write_table(pa.table({"image": pa.array([good], pa.binary())}), tmp_path / "a.parquet")
     (tmp_path / "empty").mkdir()
-    (line, _, named) = MISTAKES[mistake]
-    assert annotate_here(line, tmp_path / "out") == 2
+    (shard, *options), named = MISTAKES[mistake]
+    assert annotate_here(shard, tmp_path / "out", *options) == 2
     said = capsys.readouterr().err
     assert named in said
     assert "Traceback" not in said
