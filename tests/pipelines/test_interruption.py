@@ -12,6 +12,7 @@ from corpus import encode, photograph
 from runs import annotate, commits, palipipe, rows, start
 
 from examples.build import Picture, write_webdataset
+from model import tiny
 
 SHARDS = 12
 IMAGES = 40  # a shard
@@ -34,7 +35,7 @@ def corpus(tmp_path_factory):
 
 def line(corpus, output):
     words = ("--filters", "off", "--batch-size", 8, "--max-new-tokens", 6, "--progress", "none")
-    return ("annotate", "--input", corpus, "--output", output, *words)
+    return ("annotate", "--input", corpus, "--output", output, "--checkpoint", tiny.NAME, *words)
 
 
 @pytest.fixture(scope="module")
