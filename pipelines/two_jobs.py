@@ -29,11 +29,11 @@ def two_jobs(jobs: TwoJobs) -> int:
     if code and not (code == EXIT_FAILED and jobs.go_on):
         _stop(code)
         return code
-    from pipelines.two_ledgers import kept_shards
+    from pipelines.two_ledgers import annotated_rows, kept_shards
 
     if not kept_shards(jobs.screening.output):
         _say("second job: nothing was kept, so there is nothing to annotate")
-        return code
+        return _left_behind(jobs.annotating.output, annotated_rows(jobs.annotating.output)) or code
     _say(f"second job: annotating to {jobs.annotating.output}")
     second = annotate.annotate(jobs.annotating, jobs.annotating_beam)
     return second or _account(jobs) or code
@@ -50,6 +50,18 @@ def _check_second(jobs: TwoJobs) -> None:
         require_credentials(run.launch)
         check_fits(foresee(run.options).job, run.launch)
     check_model(run.options)
+
+
+def _left_behind(folder: str, rows: int) -> int:
+    """Tell of rows that an earlier second job wrote; returns the exit code, 1 if there are any."""
+    if not rows:
+        return 0
+    print(
+        f"palipipe two-jobs: {folder} has {rows:,} row{'s' * (rows > 1)} of images that screening "
+        "keeps no more; it keeps none now: remove that folder",
+        file=sys.stderr,
+    )
+    return EXIT_FAILED
 
 
 def _account(jobs: TwoJobs) -> int:

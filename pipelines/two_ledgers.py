@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from transforms.commit import Commit
 from transforms.configuration import open_claimed
+from transforms.errors import UserError
 from transforms.exporting import Export, exports_of
 from transforms.ledger import Ledger
 from transforms.readers.streams import absolute
@@ -85,6 +86,15 @@ class TwoLedgers:
 def kept_shards(folder: str) -> list[Export]:
     """The shards of kept images that a screened folder has."""
     return [export for export in exports_of(folder).values() if export.file is not None]
+
+
+def annotated_rows(folder: str) -> int:
+    """Rows that the second job has committed; 0 where it never ran."""
+    try:
+        configuration = open_claimed(folder)
+    except UserError:
+        return 0
+    return sum(commit.rows for commit in Ledger(folder, configuration).committed().values())
 
 
 def _outcomes(commits: Iterable[Commit]) -> Counter[str]:

@@ -110,12 +110,23 @@ def test_a_failed_first_job_stops_before_the_second_and_a_rerun_goes_on(
 def test_rows_of_images_that_are_kept_no_more_are_told_and_taken_back(
     both, corpus, pictures, tmp_path, capsys
 ):
+    write_webdataset(corpus / "0.tar", pictures[:1])
+    write_webdataset(corpus / "1.tar", pictures[3:5])
     assert both() == 0
     write_webdataset(corpus / "1.tar", pictures[1:2])  # too small, all of it
     assert both("--screen.on-changed", "redo") == 1
     assert "2 rows are of shards that screening keeps no image of" in capsys.readouterr().err
     assert both("--on-changed", "redo") == 0
     assert len(rows(tmp_path / "out" / "annotated")) == 1
+
+
+def test_rows_are_told_too_where_nothing_at_all_is_kept_any_more(both, corpus, pictures, capsys):
+    (corpus / "1.tar").unlink()
+    write_webdataset(corpus / "0.tar", pictures[4:5])
+    assert both() == 0
+    write_webdataset(corpus / "0.tar", pictures[1:2])
+    assert both("--screen.on-changed", "redo") == 1
+    assert "1 row of images that screening keeps no more" in capsys.readouterr().err
 
 
 def test_where_nothing_is_kept_there_is_no_second_job(both, corpus, tmp_path, capsys):
