@@ -280,6 +280,7 @@ def test_a_run_killed_at_every_moment_that_matters_ends_with_the_same_rows(
 
 
 def test_what_a_killed_run_left_unrenamed_goes_after_an_hour(server, shards, undisturbed):
+    filesystems.configure(at(server))
     storage.write_json(uri("left/_tmp/x.json"), uri("left"), "half")
     assert server.keys("left/") == ["left/_tmp/x.json"]
     storage.remove_temporary(uri("left"))
