@@ -1,6 +1,7 @@
 """What all tests share: one cache of compiled programs, and no accelerator."""
 
 import os
+import signal
 import sys
 
 import pytest
@@ -8,6 +9,9 @@ import runs
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(runs.CACHE))
+
+# A suite that is started in the background ignores Ctrl-C, and so would the commands it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
