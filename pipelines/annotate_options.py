@@ -122,8 +122,8 @@ def _decoding_options(group: argparse._ArgumentGroup) -> None:
         "--dtype",
         choices=["auto", "float32", "bfloat16", "int8"],
         default="auto",
-        help="of weights and arithmetic; int8 is for CPUs with AVX-512 and takes half of "
-        "bfloat16's memory and time (default: auto, as the checkpoint is stored)",
+        help="of weights and arithmetic; int8 is for CPUs with AVX-512 and takes about "
+        "half of bfloat16's memory and time (default: auto, as the checkpoint is stored)",
     )
     options.resize_argument(group)
     group.add_argument(

@@ -26,7 +26,7 @@ HERE = jax.local_devices()[:1]
 @pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
 @pytest.mark.parametrize("name", ["bv_paligemma2_bf16", "hf_paligemma1_bf16", "hf_paligemma1"])
 def test_goldens_get_the_tokens_of_float32(name, dtype):
-    # Those that were stored in float32 hold near ties that rounding the weights alone decides.
+    # The three other goldens part from float32 somewhere: docs/performance.md says which and how.
     folder = GOLDENS / name
     golden = expected(name)
     prompts = prompts_of(golden)
