@@ -17,7 +17,7 @@ from jax.typing import DTypeLike
 
 from model.bits import bits, numbers
 from model.config import GemmaConfig
-from model.layers import LOW_RANK, adapted_project, attend, fan_in, project, soft_cap
+from model.layers import LOW_RANK, adapted_project, attend, fan_in, project, soft_cap, unrolled
 from model.packed import PACKED, Packed, is_gated, on_kernels, weight
 
 RMS_NORM_EPSILON = 1e-6
@@ -227,6 +227,7 @@ class Gemma(nn.Module):
             split_rngs={"params": True},
             in_axes=(0, nn.broadcast, nn.broadcast, nn.broadcast),
             length=self.config.depth,
+            unroll=unrolled(self.config.depth),
         )(self.config)
         self.final_norm = RMSNorm()
 

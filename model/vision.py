@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from model.config import VisionConfig
-from model.layers import Affine, attend
+from model.layers import Affine, attend, unrolled
 from model.packed import PACKED, on_kernels
 
 LAYER_NORM_EPSILON = 1e-6
@@ -81,6 +81,7 @@ class Transformer(nn.Module):
             variable_broadcast=PACKED,
             split_rngs={"params": True},
             length=self.config.depth,
+            unroll=unrolled(self.config.depth),
         )
         x, _ = blocks(self.config, name="encoderblock")(x, jnp.arange(self.config.depth))
         return layer_norm("encoder_norm", x.dtype)(x)

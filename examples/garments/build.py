@@ -25,13 +25,12 @@ from examples.garments.lessons import Lessons
 from examples.garments.network import CONFIG, tokenizer
 from examples.garments.outlines import Outlines
 from examples.garments.scenes import Studio
-from examples.garments.teach import BLUR, Course, first_params, learn
+from examples.garments.teach import Course, first_params, learn, location_blur
 from model import small
 from model.checkpoint import save_npz
 from model.mask_encoder import crop
 from model.mask_training import MaskTraining, save, train
 from model.tokenizer import Tokenizer
-from model.training.loss import LocationBlur
 
 # Scenes of one seed and number are the same; these keep the uses apart, and the scenes that
 # `benchmarks.small_model` measures on come from other photographs besides.
@@ -72,8 +71,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--dataset", type=Path, default=DEBIAN_FOLDER)
     parser.add_argument("--codec-steps", type=int, default=6000)
     parser.add_argument("--scenes", type=int, default=60_000)
-    parser.add_argument("--sight-steps", type=int, default=8_000, help="of the tower alone")
-    parser.add_argument("--steps", type=int, default=16_000, help="of tower and decoder")
+    parser.add_argument("--sight-steps", type=int, default=2_500, help="of the tower alone")
+    parser.add_argument("--steps", type=int, default=5_000, help="of tower and decoder")
     parser.add_argument("--save-every", type=int, default=250, help="steps")
     return parser
 
@@ -112,13 +111,14 @@ def _draw(path: Path, studio: Studio, outlines: Outlines, pieces: Path, scenes: 
 
 def _learn(path: Path, drawn: Path, pieces: Path, options: argparse.Namespace) -> None:
     lessons = Lessons.load(drawn)
-    blur = LocationBlur(BLUR, Tokenizer.load(pieces).first_location)
+    blur = location_blur(Tokenizer.load(pieces).first_location)
     params = first_params(CONFIG, lessons.pixels[:_WHITENED_SCENES], blur.first)
     every = options.save_every
     for name, course in (
         # Gradients of a decoder that knows nothing would be of no use to a tower that can't see.
-        ("sight", Course(options.sight_steps, 32, 0, fall=0, save_every=every)),
-        ("whole", Course(options.steps, save_every=every, seed=2)),
+        ("sight", Course(options.sight_steps, 32, 0, 0.02, 2e-3, fall=0, save_every=every)),
+        # The rates fall from the start: what is learnt at high ones is lost in their noise.
+        ("whole", Course(options.steps, 36, 12, 0.015, 1.5e-3, save_every=every, seed=2)),
     ):
         folder = options.work / name
         params = learn(folder, course, CONFIG, params, lessons, blur, _report)

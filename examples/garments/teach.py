@@ -21,16 +21,15 @@ from examples.garments.deck import Deck, Step
 from examples.garments.lessons import Lessons
 from examples.garments.pretrain import PatchReader, dense_loss, first_sight, waves
 from examples.garments.scenes import SIZE
+from model.boxes import LOCATION_SCALE
 from model.config import PaliGemmaConfig
 from model.masks import positions_of, prefix_mask
 from model.paligemma import PaliGemma, init_random
-from model.tokenizer import LOCATIONS
 from model.training.loss import Asked, LocationBlur, answer_weights, token_losses
 from model.training.muon import muon_with_adam
 from model.training.state import TrainState, restore_state, save_state, saved_states
 
-BLUR = LOCATIONS / SIZE
-"""Of the labels of locations: a pixel."""
+_BLUR = 0.75  # pixels
 
 _SHORTEST_PROMPT = 3
 
@@ -44,15 +43,15 @@ class Course:
     """steps: in all; the learning rates fall to nothing over the last `fall` of them, as a share.
 
     pictures: of a step. asked: of these, how many are asked about; none while the tower learns to
-    see. matrices, others: learning rates, see `muon_with_adam`.
+    see. matrices, others: highest learning rates, see `muon_with_adam`.
     """
 
     steps: int
-    pictures: int = 20
-    asked: int = 12
-    fall: float = 0.4
-    matrices: float = 0.02
-    others: float = 2e-3
+    pictures: int
+    asked: int
+    matrices: float
+    others: float
+    fall: float = 0.95
     warmup: int = 100
     save_every: int = 250
     seed: int = 1
@@ -72,6 +71,11 @@ class Course:
         )
 
 
+def location_blur(first: int) -> LocationBlur:
+    """Of the labels of a corpus whose boxes end at whole pixels. first: the id of `<loc0000>`."""
+    return LocationBlur(_BLUR * LOCATION_SCALE / SIZE, first, steps=SIZE)
+
+
 class Pupil(PaliGemma):
     """PaliGemma, several of whose texts may be about one picture."""
 
@@ -85,22 +89,22 @@ class Pupil(PaliGemma):
         return self.llm.logits(jnp.take_along_axis(hidden, places, axis=1))
 
 
-def first_params(config: PaliGemmaConfig, pixels: np.ndarray, first_location: int) -> dict:
+def first_params(config: PaliGemmaConfig, pixels: np.ndarray, first: int) -> dict:
     """What training begins at: the network's parameters, and the `reader` of patches.
 
-    pixels: uint8[N, S, S, 3], some scenes, for what their patches are like. first_location: the id
-    of `<loc0000>`; locations begin as waves, so that near ones are alike.
+    pixels: uint8[N, S, S, 3], some scenes, for what their patches are like. first: the id of
+    `<loc0000>`; the locations of whole pixels begin as waves, so that near ones are alike.
     """
     params = init_random(config, seed=0)
     params["img"] |= first_sight(config.vision, pixels)
     tokens = jnp.zeros((1, config.vision.tokens, config.language.width))
     params["reader"] = PatchReader().init(jax.random.key(1), tokens)["params"]
     width = config.language.width
-    places = waves(np.arange(LOCATIONS) * SIZE / LOCATIONS, width)
-    rows = slice(first_location, first_location + LOCATIONS)
+    places = np.arange(SIZE + 1)
+    rows = first + np.round(places * LOCATION_SCALE / SIZE).astype(int)
     table = params["llm"]["embedder"]["input_embedding"]
     # As long as the rows of words, which vary by width ** -0.5; waves vary by the root of a half.
-    locations = places * (2 / width) ** 0.5
+    locations = waves(places, width) * (2 / width) ** 0.5
     params["llm"]["embedder"]["input_embedding"] = table.at[rows].set(locations)
     return params
 

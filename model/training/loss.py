@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from model.boxes import LOCATION_SCALE
 from model.paligemma import PaliGemma
 from model.tokenizer import LOCATIONS
 from model.training.batching import Batch
@@ -26,22 +27,31 @@ class LocationBlur:
 
     A model that starts from nothing has to learn that locations have neighbours; from the right
     token alone it learns so very slowly. sigma: in locations, of a normal distribution.
-    first: the id of `<loc0000>`.
+    first: the id of `<loc0000>`. steps: from one edge of the picture to the other; of the
+    locations only those that a step ends at have shares, and a label between them is moved to the
+    nearest. With the pictures' side in pixels a corpus of whole pixels keeps to its locations;
+    what lies between would be as likely as they are, and which is likeliest a matter of rounding.
     """
 
     sigma: float
     first: int
+    steps: int = LOCATION_SCALE
 
     def labels(self, wanted: jax.Array) -> tuple[jax.Array, jax.Array]:
         """int32[...] -> tokens int32[..., R] and their shares float32[..., R], which sum to 1.
 
         The shares of what is no location are 0 but for the token itself.
         """
-        reach = max(int(_REACH * self.sigma), 1)
+        step = LOCATION_SCALE / self.steps
+        sigma = self.sigma / step
+        reach = max(int(_REACH * sigma), 1)
         offsets = np.arange(-reach, reach + 1)
-        tokens = wanted[..., None] + offsets
-        normal = jnp.where(self._is_location(tokens), np.exp(-0.5 * (offsets / self.sigma) ** 2), 0)
-        shares = jnp.where(self._is_location(wanted)[..., None], normal, offsets == 0)
+        places = jnp.round((wanted - self.first) / step)[..., None] + offsets
+        locations = self.first + jnp.round(places * step).astype(wanted.dtype)
+        normal = jnp.where(self._is_location(locations), np.exp(-0.5 * (offsets / sigma) ** 2), 0)
+        is_location = self._is_location(wanted)[..., None]
+        tokens = jnp.where(is_location, locations, wanted[..., None])
+        shares = jnp.where(is_location, normal, offsets == 0)
         return tokens, shares / jnp.sum(shares, axis=-1, keepdims=True)
 
     def _is_location(self, tokens: jax.Array) -> jax.Array:

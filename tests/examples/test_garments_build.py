@@ -17,10 +17,9 @@ from examples.garments.network import CONFIG, tokenizer
 from examples.garments.outlines import PER_KIND, Outlines
 from examples.garments.pretrain import wave_positions, whitening
 from examples.garments.scenes import Studio
-from examples.garments.teach import BLUR, Course, first_params, learn
+from examples.garments.teach import Course, first_params, learn, location_blur
 from model import small
 from model.tokenizer import EOS, PAD, Tokenizer
-from model.training.loss import LocationBlur
 
 SCENES = 24
 
@@ -112,12 +111,12 @@ def test_typical_outlines_are_of_every_kind_and_the_best_is_chosen(dataset):
 
 @pytest.mark.slow
 def test_a_course_learns_and_goes_on_to_the_same_weights(lessons, pieces, tmp_path):
-    blur = LocationBlur(BLUR, pieces.first_location)
+    blur = location_blur(pieces.first_location)
     start = first_params(CONFIG, lessons.pixels, blur.first)
     reports: list[dict[str, float]] = []
 
     def run(steps: int) -> dict:
-        course = Course(steps, pictures=6, asked=2, fall=0, warmup=5, save_every=20)
+        course = Course(steps, 6, 2, 0.02, 2e-3, fall=0, warmup=5, save_every=20)
         note = lambda step, measures: reports.append(measures)  # noqa: E731
         return learn(tmp_path / "whole", course, CONFIG, start, lessons, blur, note)
 

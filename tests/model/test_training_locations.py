@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 
+from model.boxes import LOCATION_SCALE
 from model.tokenizer import LOCATIONS
 from model.training.loss import LocationBlur, token_losses
 
@@ -16,9 +17,9 @@ VOCABULARY = FIRST + LOCATIONS + 128
 BLUR = LocationBlur(3.0, FIRST)
 
 
-def dense(wanted: list[int]) -> np.ndarray:
+def dense(wanted: list[int], blur: LocationBlur = BLUR) -> np.ndarray:
     """The labels as rows over the whole vocabulary."""
-    tokens, shares = map(np.asarray, BLUR.labels(jnp.array(wanted)))
+    tokens, shares = map(np.asarray, blur.labels(jnp.array(wanted)))
     table = np.zeros((len(wanted), VOCABULARY))
     for row in range(len(wanted)):
         inside = shares[row] > 0
@@ -58,3 +59,17 @@ def test_words_cost_what_they_do_without_blur_and_the_right_distribution_nothing
     )[0].tolist()
     assert nothing == pytest.approx(0, abs=1e-4)
     assert something > 0.01
+
+
+def test_with_steps_only_the_locations_they_end_at_have_shares():
+    pixels = 112
+    every = FIRST + np.round(np.arange(pixels + 1) * LOCATION_SCALE / pixels).astype(int)
+    blur = LocationBlur(LOCATION_SCALE / pixels, FIRST, steps=pixels)
+    for row, wanted in zip(dense(every.tolist(), blur), every, strict=True):
+        assert row.argmax() == wanted
+        assert set(np.flatnonzero(row)) <= set(every)
+        assert row.sum() == pytest.approx(1)
+    [between] = dense([every[50] + 3], blur)
+    np.testing.assert_allclose(between, dense([every[50]], blur)[0])
+    place = np.flatnonzero(every == every[50])[0]
+    assert between[every[place - 1]] == pytest.approx(between.max() * np.exp(-0.5), rel=1e-4)
