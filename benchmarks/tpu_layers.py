@@ -94,9 +94,13 @@ def layers(config: PaliGemmaConfig, batch: int, device: jax.Device) -> Iterator[
     x = shape(batch, read, g.width)
     valid = shape(batch, read, dtype=jnp.bool_)
 
-    def prefill(p, x, positions, valid, cache):
+    def turn(tokens: int) -> gemma.Turn:
+        angles = shape(batch, tokens, 1, g.head_dim // 2, dtype=jnp.float32)
+        return gemma.Turn(angles, angles)
+
+    def prefill(p, x, turn, valid, cache):
         mask = valid[:, None, :] & valid[:, :, None]
-        return gemma.Block(g).apply({"params": p}, (x, cache), 0, positions, mask, None)[0]
+        return gemma.Block(g).apply({"params": p}, (x, cache), 0, turn, mask, None)[0]
 
     heads = g.num_heads * g.head_dim
     yield Layer(
@@ -105,23 +109,22 @@ def layers(config: PaliGemmaConfig, batch: int, device: jax.Device) -> Iterator[
         2 * batch * read * _size(block) + 4 * batch * read**2 * heads,
         _bytes(block, x, x) + _bytes(cache) * read / slots,
         prefill,
-        (block, x, shape(batch, read, dtype=jnp.int32), valid, cache),
+        (block, x, turn(read), valid, cache),
         donated=(1, 4),
     )
 
-    def extend(p, x, positions, valid, cache, slot):
+    def extend(p, x, turn, valid, cache, slot):
         mask = extend_mask(valid, slots, slot)
-        return gemma.Block(g).apply({"params": p}, (x, cache), 0, positions, mask, slot)[0]
+        return gemma.Block(g).apply({"params": p}, (x, cache), 0, turn, mask, slot)[0]
 
     x = shape(batch, 1, g.width)
-    position = shape(batch, 1, dtype=jnp.int32)
     yield Layer(
         "decoder block, one token",
         g.depth * steps,
         2 * batch * _size(block) + 4 * batch * slots * heads,
         _bytes(block, x, x, cache),
         extend,
-        (block, x, position, valid, cache, shape(dtype=jnp.int32)),
+        (block, x, turn(1), valid, cache, shape(dtype=jnp.int32)),
         donated=(1, 4),
     )
 

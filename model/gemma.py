@@ -17,6 +17,7 @@ from jax.typing import DTypeLike
 
 from model.bits import bits, numbers
 from model.config import GemmaConfig
+from model.cpu_kernels import attention
 from model.layers import LOW_RANK, adapted_project, attend, fan_in, project, soft_cap, unrolled
 from model.packed import PACKED, Packed, is_gated, on_kernels, weight
 
@@ -76,16 +77,30 @@ def rotary_frequencies(channels: int) -> jax.Array:
     return ROPE_MAX_WAVELENGTH ** (-jnp.arange(channels, dtype=jnp.float32) / channels)
 
 
-def rotate(x: jax.Array, positions: jax.Array) -> jax.Array:
-    """Rotary position embedding of x [B, T, N, H] at positions [B, T].
+class Turn(NamedTuple):
+    """By how much positions turn the channels of a head: float32[B, T, 1, H / 2] each.
 
-    Channel i of the first half turns with channel i of the second, by position times frequency;
-    in float32, since an angle of hundreds has no fraction left in bfloat16.
+    The same for every layer and head, so that it is computed once.
+    """
+
+    sin: jax.Array
+    cos: jax.Array
+
+    @classmethod
+    def at(cls, positions: jax.Array, head_dim: int) -> Turn:
+        """positions: int32[B, T]. Position times frequency, in float32, since an angle of hundreds
+        has no fraction left in bfloat16."""
+        angle = positions[..., None].astype(jnp.float32) * rotary_frequencies(head_dim // 2)
+        return cls(jnp.sin(angle)[:, :, None], jnp.cos(angle)[:, :, None])
+
+
+def rotate(x: jax.Array, turn: Turn) -> jax.Array:
+    """Rotary position embedding of x [B, T, N, H].
+
+    Channel i of the first half turns with channel i of the second.
     Su et al., 2021, https://arxiv.org/abs/2104.09864.
     """
-    frequencies = rotary_frequencies(x.shape[-1] // 2)
-    angle = (positions[..., None].astype(jnp.float32) * frequencies)[:, :, None, :]
-    sin, cos = jnp.sin(angle), jnp.cos(angle)
+    sin, cos = turn
     x1, x2 = jnp.split(x.astype(jnp.float32), 2, axis=-1)
     return jnp.concatenate([x1 * cos - x2 * sin, x2 * cos + x1 * sin], axis=-1).astype(x.dtype)
 
@@ -108,23 +123,33 @@ class Attention(nn.Module):
 
     config: GemmaConfig
 
-    @nn.compact
-    def __call__(self, x, positions, mask, cache, layer, slot):
+    def setup(self):
         c = self.config
         q_shape = (c.num_heads, c.width, c.head_dim)
         kv_shape = (2, c.num_kv_heads, c.width, c.head_dim)
-        q = Einsum("BTD,NDH->BTNH", q_shape, (1,), name="q_einsum")(x, layer)
-        k, v = Einsum("BTD,CKDH->CBTKH", kv_shape, (2,), name="kv_einsum")(x, layer)
-        q = rotate(q, positions) * c.query_scale
-        k = rotate(k, positions)
+        out_shape = (c.num_heads, c.head_dim, c.width)
+        self.q_einsum = Einsum("BTD,NDH->BTNH", q_shape, (1,))
+        self.kv_einsum = Einsum("BTD,CKDH->CBTKH", kv_shape, (2,))
+        self.attn_vec_einsum = Einsum("BTNH,NHD->BTD", out_shape, (0, 1))
+
+    def remember(self, x, turn, cache, layer, slot):
+        """Keys and values of x, each [1, B, T, K, H], and the cache with them."""
+        k, v = self.kv_einsum(x, layer)
+        k = rotate(k, turn)
         if cache is not None:
             cache = cache.write(layer, 0 if slot is None else slot, k, v)
-            if slot is not None:
-                k, v = cache.read(layer, x.dtype)
-        out = attend(q, k, v, mask, c.attention_cap, on_kernels(self))
-        out_shape = (c.num_heads, c.head_dim, c.width)
-        out = Einsum("BTNH,NHD->BTD", out_shape, (0, 1), name="attn_vec_einsum")(out, layer)
-        return out, cache
+        return Cache(k[None], v[None]), cache
+
+    def __call__(self, x, turn, mask, seen, layer, seen_layer):
+        """What x reads of layer `seen_layer` of the keys and values `seen`."""
+        c = self.config
+        q = rotate(self.q_einsum(x, layer), turn) * c.query_scale
+        if on_kernels(self):
+            out = attention(q, seen.k, seen.v, seen_layer, mask, c.attention_cap)
+        else:
+            k, v = seen.read(seen_layer, x.dtype)
+            out = attend(q, k, v, mask, c.attention_cap)
+        return self.attn_vec_einsum(out, layer)
 
 
 class FeedForward(nn.Module):
@@ -157,18 +182,46 @@ class Block(nn.Module):
 
     config: GemmaConfig
 
-    @nn.compact
-    def __call__(self, carry, layer, positions, mask, slot):
-        x, cache = carry
-        attention, cache = Attention(self.config, name="attn")(
-            RMSNorm(name="pre_attention_norm")(x), positions, mask, cache, layer, slot
-        )
-        x = x + self._post_norm("post_attention_norm", attention)
-        fed = FeedForward(self.config, name="mlp")(RMSNorm(name="pre_ffw_norm")(x), layer)
-        return (x + self._post_norm("post_ffw_norm", fed), cache), None
+    def setup(self):
+        self.pre_attention_norm = RMSNorm()
+        self.attn = Attention(self.config)
+        self.pre_ffw_norm = RMSNorm()
+        self.mlp = FeedForward(self.config)
+        if self.config.post_norms:
+            self.post_attention_norm = RMSNorm()
+            self.post_ffw_norm = RMSNorm()
 
-    def _post_norm(self, name: str, x: jax.Array) -> jax.Array:
-        return RMSNorm(name=name)(x) if self.config.post_norms else x
+    def __call__(self, carry, layer, turn, mask, slot, last=None):
+        x, cache = carry
+        normed = self.pre_attention_norm(x)
+        own, cache = self.attn.remember(normed, turn, cache, layer, slot)
+        seen, seen_layer = (own, 0) if slot is None else (cache, layer)
+
+        read = seen, layer, seen_layer
+
+        def whole(block: Block) -> jax.Array:
+            return block._go_on((x, normed, turn, mask), *read)
+
+        def only_last(block: Block) -> jax.Array:
+            rows = jax.tree.map(lambda each: _row(each, last), (x, normed, turn, mask))
+            return x.at[:, :1].set(block._go_on(rows, *read))
+
+        if last is None:
+            return (whole(self), cache), None
+        x = nn.cond(layer == self.config.depth - 1, only_last, whole, self)
+        return (x, cache), None
+
+    def _go_on(self, rows, seen, layer, seen_layer):
+        x, normed, turn, mask = rows
+        read = self.attn(normed, turn, mask, seen, layer, seen_layer)
+        x = x + (self.post_attention_norm(read) if self.config.post_norms else read)
+        fed = self.mlp(self.pre_ffw_norm(x), layer)
+        return x + (self.post_ffw_norm(fed) if self.config.post_norms else fed)
+
+
+def _row(x: jax.Array, index: jax.Array) -> jax.Array:
+    """x [B, T, ...] and int32[B] -> [B, 1, ...]."""
+    return jnp.take_along_axis(x, index.reshape(-1, *[1] * (x.ndim - 1)), axis=1)
 
 
 class Embedder(nn.Module):
@@ -225,7 +278,7 @@ class Gemma(nn.Module):
             variable_axes={"params": 0, LOW_RANK: 0},
             variable_broadcast=PACKED,
             split_rngs={"params": True},
-            in_axes=(0, nn.broadcast, nn.broadcast, nn.broadcast),
+            in_axes=(0, nn.broadcast, nn.broadcast, nn.broadcast, nn.broadcast),
             length=self.config.depth,
             unroll=unrolled(self.config.depth),
         )(self.config)
@@ -242,6 +295,7 @@ class Gemma(nn.Module):
         mask: jax.Array,
         cache: OptionalCache,
         slot: jax.Array | None = None,
+        last: jax.Array | None = None,
     ) -> tuple[jax.Array, OptionalCache]:
         """Runs all layers.
 
@@ -249,11 +303,14 @@ class Gemma(nn.Module):
         cache: where keys and values are written; None where nobody will go on from here.
         slot: None for x that starts its row, seeing itself alone (S = T); else the slot of the
             cache that x begins at, seeing what the cache holds (S = the cache's slots).
-        Returns final hidden states [B, T, D] and the cache.
+        last: int32[B], the only place whose final state is wanted: of the others the last layer
+            needs no more than keys and values, a twentieth of its work.
+        Returns final hidden states [B, T, D], or [B, 1, D] of `last`, and the cache.
         """
         layers = jnp.arange(self.config.depth)
-        (x, cache), _ = self.layers((x, cache), layers, positions, mask, slot)
-        return self.final_norm(x), cache
+        turn = Turn.at(positions, self.config.head_dim)
+        (x, cache), _ = self.layers((x, cache), layers, turn, mask, slot, last)
+        return self.final_norm(x if last is None else x[:, :1]), cache
 
     def logits(self, x: jax.Array) -> jax.Array:
         """Hidden states [..., D] to float32 logits [..., V], capped where the config says so."""

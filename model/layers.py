@@ -97,13 +97,13 @@ def attend(
     q: [B, T, N, H], already scaled. k, v: [B, S, K, H]; query head n reads n // (N / K).
     mask: bool[B, T, S], True where a query may see a key; None where it may see all.
     cap: soft cap on the logits, cap * tanh(logits / cap), applied before the mask.
-    on_kernels: several queries of a row in float32 are left to the CPU kernels.
+    on_kernels: whether the CPU kernels do it, in float32.
     Returns [B, T, N, H] in q's dtype; logits and softmax are float32. Where they would be many,
     queries are taken some at a time.
     """
     B, T, N, H = q.shape
-    if on_kernels and T > 1:
-        return attention(q, k, v, mask, cap)
+    if on_kernels:
+        return attention(q, k[None], v[None], 0, mask, cap)
     of_a_query = B * N * k.shape[1]
     logits = FAST_LOGITS if FEWEST_QUERIES * of_a_query <= FAST_LOGITS else MOST_LOGITS
     at_once = max(FEWEST_QUERIES, logits // of_a_query)

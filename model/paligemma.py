@@ -98,11 +98,10 @@ class PaliGemma(nn.Module):
         cache = Cache.empty(self.config.language, x.shape[0], slots, cache_dtype)
         mask = prefix_mask(valid, jnp.zeros_like(valid, jnp.int32))
         positions = positions_of(valid)
-        hidden, cache = self.llm(x, positions, mask, cache)
-        # Only the last token's logits are wanted, and the vocabulary is a hundred times the width.
         # The last valid token is the first of those with the highest position.
-        last = jnp.argmax(positions, axis=1)[:, None, None]
-        return self.llm.logits(jnp.take_along_axis(hidden, last, axis=1)[:, 0]), cache, valid
+        last = jnp.argmax(positions, axis=1)
+        hidden, cache = self.llm(x, positions, mask, cache, last=last)
+        return self.llm.logits(hidden[:, 0]), cache, valid
 
     def extend(
         self, tokens: jax.Array, step: jax.Array | int, prompt_valid: jax.Array, cache: Cache

@@ -83,12 +83,17 @@ def matmul_int8(
 
 
 def attention(
-    q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None, cap: float | None
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    layer: jax.Array | int,
+    mask: jax.Array | None,
+    cap: float | None,
 ) -> jax.Array:
-    """`model.layers.attend` in float32, where a row of queries is there at once."""
+    """`model.layers.attend` in float32, with one layer of k and v [L, B, S, K, H]."""
     call = jax.ffi.ffi_call("palipipe_attention", jax.ShapeDtypeStruct(q.shape, q.dtype))
-    none = jnp.zeros((0,), bool)
-    return call(q, k, v, none if mask is None else mask, cap=np.float32(cap or 0))
+    seen = jnp.zeros((0,), bool) if mask is None else mask
+    return call(q, k, v, jnp.int32(layer), seen, cap=np.float32(cap or 0))
 
 
 def pack_bfloat16(matrix: np.ndarray, panels: np.ndarray) -> None:

@@ -1,7 +1,8 @@
-// Softmax attention in float32 over rows that are all there: a prompt's, or a picture's.
+// Softmax attention in float32: of a picture's rows, of a prompt's, or of one token over the cache.
 //
 // XLA's CPU backend multiplies each head's small matrices apart, at a tenth of the processor's
 // speed, and keeps every logit; here a tile of queries stays in the cache from logits to outputs.
+// Keys and values are read from the whole stack of layers, of which XLA would copy one out.
 
 #include <cmath>
 #include <limits>
@@ -89,7 +90,22 @@ float Softmax(float* logits, int64_t keys, const bool* mask, float cap) {
   return 1 / _mm512_reduce_add_ps(sum);
 }
 
-using Floats = ffi::Buffer<ffi::F32, 4>;
+float Dot(const float* a, const float* b, int64_t count) {
+  __m512 sum = _mm512_setzero_ps();
+  for (int64_t i = 0; i < count; i += kLanes) {
+    __mmask16 there = Mask(count - i);
+    sum = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(there, a + i), _mm512_maskz_loadu_ps(there, b + i),
+                          sum);
+  }
+  return _mm512_reduce_add_ps(sum);
+}
+
+// x is padded to whole registers, out is not.
+void Scale(const float* x, float factor, int64_t count, float* out) {
+  for (int64_t i = 0; i < count; i += kLanes)
+    _mm512_mask_storeu_ps(out + i, Mask(count - i),
+                          _mm512_mul_ps(_mm512_loadu_ps(x + i), _mm512_set1_ps(factor)));
+}
 
 struct Shape {
   int64_t batch, queries, heads, channels, keys, kv_heads;
@@ -122,33 +138,58 @@ void Head(const Shape& n, const float* q, const float* k, const float* v, const 
                            mask == nullptr ? nullptr : mask + (row + r) * n.keys, cap);
     Product(rows, n.channels, logits, padded, v, kLanes, k_stride, n.keys, result, width);
     for (int64_t r = 0; r < rows; ++r)
-      for (int64_t h = 0; h < n.channels; h += kLanes) {
-        __m512 scaled =
-            _mm512_mul_ps(_mm512_loadu_ps(result + r * width + h), _mm512_set1_ps(factors[r]));
-        _mm512_mask_storeu_ps(out + (row + r) * q_stride + h, Mask(n.channels - h), scaled);
-      }
+      Scale(result + r * width, factors[r], n.channels, out + (row + r) * q_stride);
   }
 }
 
-// q, out: float32[B, T, N, H], q scaled. k, v: float32[B, S, K, H]. mask: bool[B, T, S], or no
-// element at all where every query sees every key. cap: of the logits, 0 for none.
-ffi::Error AttentionCall(ffi::ThreadPool pool, Floats q, Floats k, Floats v,
-                         ffi::Buffer<ffi::PRED> mask, ffi::Result<Floats> out, float cap) {
+// The only query of each head that reads one head of keys and values, in one row of the batch:
+// heads take the place of queries, and keys are read as they lie.
+void Query(const Shape& n, const float* q, const float* k, const float* v, const bool* mask,
+           float cap, float* out) {
+  int64_t padded = (n.keys + kLanes - 1) / kLanes * kLanes;
+  int64_t width = (n.channels + kLanes - 1) / kLanes * kLanes;
+  int64_t k_stride = n.kv_heads * n.channels, group = n.heads / n.kv_heads;
+  float* logits = Scratch<Shape>(kRows * (padded + width));
+  float* result = logits + kRows * padded;
+  for (int64_t head = 0; head < group; head += kRows) {
+    int64_t heads = std::min(kRows, group - head);
+    for (int64_t s = 0; s < n.keys; ++s)
+      for (int64_t r = 0; r < heads; ++r)
+        logits[r * padded + s] = Dot(q + (head + r) * n.channels, k + s * k_stride, n.channels);
+    float factors[kRows];
+    for (int64_t r = 0; r < heads; ++r)
+      factors[r] = Softmax(logits + r * padded, n.keys, mask, cap);
+    Product(heads, n.channels, logits, padded, v, kLanes, k_stride, n.keys, result, width);
+    for (int64_t r = 0; r < heads; ++r)
+      Scale(result + r * width, factors[r], n.channels, out + (head + r) * n.channels);
+  }
+}
+
+using Floats = ffi::Buffer<ffi::F32, 4>;
+using Stack = ffi::Buffer<ffi::F32, 5>;
+
+// q, out: float32[B, T, N, H], q scaled. k, v: float32[layers, B, S, K, H]. mask: bool[B, T, S], or
+// no element at all where every query sees every key. cap: of the logits, 0 for none.
+ffi::Error AttentionCall(ffi::ThreadPool pool, Floats q, Stack k, Stack v,
+                         ffi::Buffer<ffi::S32> layer, ffi::Buffer<ffi::PRED> mask,
+                         ffi::Result<Floats> out, float cap) {
   auto of_q = q.dimensions(), of_k = k.dimensions();
-  Shape n{of_q[0], of_q[1], of_q[2], of_q[3], of_k[1], of_k[2]};
-  int64_t masked = static_cast<int64_t>(mask.element_count());
-  if (of_k[0] != n.batch || of_k[3] != n.channels || n.heads % n.kv_heads ||
+  Shape n{of_q[0], of_q[1], of_q[2], of_q[3], of_k[2], of_k[3]};
+  int64_t masked = static_cast<int64_t>(mask.element_count()), at = layer.typed_data()[0];
+  if (of_k[1] != n.batch || of_k[4] != n.channels || n.heads % n.kv_heads ||
       v.element_count() != k.element_count() || out->element_count() != q.element_count() ||
-      (masked != 0 && masked != n.batch * n.queries * n.keys))
+      (masked != 0 && masked != n.batch * n.queries * n.keys) || at < 0 || at >= of_k[0])
     return ffi::Error::InvalidArgument("queries, keys, values and mask don't match");
-  ParallelFor(pool, n.batch * n.heads, [&](int64_t task) {
-    int64_t row = task / n.heads, head = task % n.heads;
-    int64_t kv_head = head / (n.heads / n.kv_heads);
+  // What a task takes of the heads: one, or where there is one query all that read the same keys.
+  int64_t group = n.heads / n.kv_heads, taken = n.queries == 1 ? group : 1;
+  auto* work = n.queries == 1 ? Query : Head;
+  ParallelFor(pool, n.batch * n.heads / taken, [&](int64_t task) {
+    int64_t row = task * taken / n.heads, head = task * taken % n.heads;
     int64_t query = (row * n.queries * n.heads + head) * n.channels;
-    int64_t key = (row * n.keys * n.kv_heads + kv_head) * n.channels;
+    int64_t key = ((at * n.batch + row) * n.keys * n.kv_heads + head / group) * n.channels;
     const bool* seen =
         masked == 0 ? nullptr : mask.typed_data() + row * n.queries * n.keys;
-    Head(n, q.typed_data() + query, k.typed_data() + key, v.typed_data() + key, seen, cap,
+    work(n, q.typed_data() + query, k.typed_data() + key, v.typed_data() + key, seen, cap,
          out->typed_data() + query);
   });
   return ffi::Error::Success();
@@ -160,8 +201,9 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(PalipipeAttention, AttentionCall,
                               ffi::Ffi::Bind()
                                   .Ctx<ffi::ThreadPool>()
                                   .Arg<Floats>()
-                                  .Arg<Floats>()
-                                  .Arg<Floats>()
+                                  .Arg<Stack>()
+                                  .Arg<Stack>()
+                                  .Arg<ffi::Buffer<ffi::S32>>()
                                   .Arg<ffi::Buffer<ffi::PRED>>()
                                   .Ret<Floats>()
                                   .Attr<float>("cap"));

@@ -28,6 +28,7 @@ constexpr int64_t kTaskPanels = 4;    // panels that a thread takes at a time
 constexpr int64_t kChunkTiles = 20;   // of rows, whose sums a task keeps in L2
 constexpr int64_t kBlockSteps = 512;  // of a tile of activations (28 kB) that stays in L1
 constexpr int64_t kAhead = 1024;      // bytes of weights fetched ahead of their use
+constexpr int64_t kFewRows = 8;       // wait for memory, which is read fastest in one stream
 
 // Activations in the order in which they are multiplied: tiles of up to 14 rows, in a tile steps
 // of as many inputs as one instruction takes, in a step those of all its rows. Rows read as they
@@ -291,16 +292,18 @@ template <typename Out, typename Multiply>
 void MultiplyTiles(ffi::ThreadPool& pool, Tiles& x, Out out, const Multiply& multiply) {
   int64_t panels = out.panels(), tasks = (panels + kTaskPanels - 1) / kTaskPanels;
   int64_t chunks = (x.count() + kChunkTiles - 1) / kChunkTiles;
+  int64_t side = x.rows <= kFewRows ? 1 : 2;
+  int64_t block = x.rows <= kFewRows ? x.steps : kBlockSteps;
   ParallelFor(pool, chunks * tasks, [&](int64_t index) {
     int64_t begin = index % tasks * kTaskPanels, end = std::min(begin + kTaskPanels, panels);
     int64_t first = x.count() * (index / tasks) / chunks;
     int64_t last = x.count() * (index / tasks + 1) / chunks;
     Sums sums{Scratch<Sums>((last - first) * kRows * kTaskPanels * kLanes), kTaskPanels * kLanes};
-    for (int64_t start = 0; start < x.steps; start += kBlockSteps)
+    for (int64_t start = 0; start < x.steps; start += block)
       for (int64_t tile = first; tile < last; ++tile)
-        for (int64_t panel = begin; panel < end; panel += 2)
-          multiply(tile, x.height(tile), panel, std::min<int64_t>(2, end - panel), start,
-                   std::min(kBlockSteps, x.steps - start),
+        for (int64_t panel = begin; panel < end; panel += side)
+          multiply(tile, x.height(tile), panel, std::min(side, end - panel), start,
+                   std::min(block, x.steps - start),
                    Sums{sums.at((tile - first) * kRows, panel - begin), sums.stride});
     for (int64_t row = first * kRows; row < std::min(last * kRows, x.rows); ++row)
       out.StoreRow(sums, row, row - first * kRows, begin, end);
