@@ -19,7 +19,7 @@ import numpy as np
 LANES = 16
 """Outputs of a panel."""
 
-GROUP = 256
+GROUP = 512
 """Inputs that share a scale in int8."""
 
 CALLS = {

@@ -19,7 +19,7 @@ namespace ffi = xla::ffi;
 
 constexpr int64_t kLanes = 16;  // float32 numbers in a register; outputs of a panel
 constexpr int64_t kRows = 14;   // of a tile: 14 x 2 sums, 2 weights, 1 activation: 31 registers
-constexpr int64_t kGroup = 256;  // inputs that share a scale in int8
+constexpr int64_t kGroup = 512;  // inputs that share a scale in int8
 
 // Runs work(0) … work(count - 1) on the calling thread and those of the pool that are free.
 //
