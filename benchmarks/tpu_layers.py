@@ -102,14 +102,33 @@ def layers(config: PaliGemmaConfig, batch: int, device: jax.Device) -> Iterator[
         mask = valid[:, None, :] & valid[:, :, None]
         return gemma.Block(g).apply({"params": p}, (x, cache), 0, turn, mask, None)[0]
 
+    def finish(p, x, turn, valid, cache, last):
+        mask = valid[:, None, :] & valid[:, :, None]
+        carry = x, cache
+        (x, cache), _ = gemma.Block(g).apply(
+            {"params": p}, carry, g.depth - 1, turn, mask, None, last
+        )
+        return x[:, :1], cache
+
     heads = g.num_heads * g.head_dim
+    written = _bytes(cache) * read / slots
     yield Layer(
         "decoder block, prefill",
-        g.depth,
+        g.depth - 1,
         2 * batch * read * _size(block) + 4 * batch * read**2 * heads,
-        _bytes(block, x, x) + _bytes(cache) * read / slots,
+        _bytes(block, x, x) + written,
         prefill,
         (block, x, turn(read), valid, cache),
+        donated=(1, 4),
+    )
+    of_keys = _size(block["attn"]["kv_einsum"])
+    yield Layer(
+        "decoder block, last of the prefill",
+        1,
+        2 * batch * (read * of_keys + _size(block) - of_keys) + 4 * batch * read * heads,
+        _bytes(block, x) + written,
+        finish,
+        (block, x, turn(read), valid, cache, shape(batch, dtype=jnp.int32)),
         donated=(1, 4),
     )
 

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 import runs
@@ -18,6 +19,8 @@ from examples.build import Picture, write_webdataset
 from model import tiny
 from model.checkpoint import load
 from model.checkpoint.tree import flatten
+from model.paligemma import PaliGemma
+from model.tokenizer import LOCATIONS, Tokenizer
 from pipelines.main import main
 
 WORDS = ("cat", "dog", "red", "blue", "small", "large", "old", "new")
@@ -184,6 +187,33 @@ def test_several_things_are_learned_of_each_record_and_adapters_merged(
     moved = {name for name in before if not np.array_equal(before[name], after[name])}
     assert "llm/layers/attn/q_einsum/w" in moved
     assert all(name.startswith("llm/layers/") for name in moved)
+
+
+def test_blurred_locations_teach_those_nearby(sixteen: Path, tmp_path: Path):
+    whole = "<loc0100><loc0500><loc0300><loc0900>"
+    lines = [
+        {"image": str(sixteen / f"{n}.png"), "prefix": "detect it", "suffix": f"{whole} it"}
+        for n in range(4)
+    ]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    tokenizer = Tokenizer.load(tiny.TOKENIZER)
+    shares = {}
+    for name, options in (("sharp", ()), ("blurred", ("--blur-locations", 20))):
+        output = tmp_path / name
+        schedule = ("--steps", 150, "--batch-size", 4, "--learning-rate", 3e-3)
+        assert here(*command(tmp_path, output, *schedule, *options)) == 0
+        config, params = load(str(output / "model.npz"))
+        prompt = np.array([tokenizer.encode_prompt("detect it")])
+        pixels = np.asarray(crops()[0].convert("RGB").resize((28, 28)))[None]
+        logits = PaliGemma(config).apply(
+            {"params": params}, pixels, prompt, np.ones_like(prompt, bool), np.zeros_like(prompt)
+        )[0, -1]
+        first = tokenizer.first_location
+        shares[name] = np.asarray(jax.nn.softmax(logits[first : first + LOCATIONS]))
+    assert shares["sharp"][100] > 0.8
+    assert shares["blurred"][100] < 0.1
+    assert shares["blurred"][40:161].sum() > 0.8
 
 
 @pytest.mark.parametrize(
