@@ -60,6 +60,13 @@ class Cache(NamedTuple):
 OptionalCache = TypeVar("OptionalCache", Cache, None)
 
 
+class Seen(NamedTuple):
+    """Keys and values that queries see: one layer of a stack."""
+
+    stack: Cache
+    layer: jax.Array | int
+
+
 class RMSNorm(nn.Module):
     """x / sqrt(mean(x²) + 1e-6) · (1 + scale), in float32 and back."""
 
@@ -133,21 +140,21 @@ class Attention(nn.Module):
         self.attn_vec_einsum = Einsum("BTNH,NHD->BTD", out_shape, (0, 1))
 
     def remember(self, x, turn, cache, layer, slot):
-        """Keys and values of x, each [1, B, T, K, H], and the cache with them."""
+        """What x and those behind it see, and the cache with keys and values of x."""
         k, v = self.kv_einsum(x, layer)
         k = rotate(k, turn)
         if cache is not None:
             cache = cache.write(layer, 0 if slot is None else slot, k, v)
-        return Cache(k[None], v[None]), cache
+        return Seen(Cache(k[None], v[None]), 0) if slot is None else Seen(cache, layer), cache
 
-    def __call__(self, x, turn, mask, seen, layer, seen_layer):
-        """What x reads of layer `seen_layer` of the keys and values `seen`."""
+    def __call__(self, x, turn, mask, seen, layer):
         c = self.config
         q = rotate(self.q_einsum(x, layer), turn) * c.query_scale
         if on_kernels(self):
-            out = attention(q, seen.k, seen.v, seen_layer, mask, c.attention_cap)
+            k, v = seen.stack
+            out = attention(q, k, v, seen.layer, mask, c.attention_cap)
         else:
-            k, v = seen.read(seen_layer, x.dtype)
+            k, v = seen.stack.read(seen.layer, x.dtype)
             out = attend(q, k, v, mask, c.attention_cap)
         return self.attn_vec_einsum(out, layer)
 
@@ -194,26 +201,23 @@ class Block(nn.Module):
     def __call__(self, carry, layer, turn, mask, slot, last=None):
         x, cache = carry
         normed = self.pre_attention_norm(x)
-        own, cache = self.attn.remember(normed, turn, cache, layer, slot)
-        seen, seen_layer = (own, 0) if slot is None else (cache, layer)
-
-        read = seen, layer, seen_layer
+        seen, cache = self.attn.remember(normed, turn, cache, layer, slot)
 
         def whole(block: Block) -> jax.Array:
-            return block._go_on((x, normed, turn, mask), *read)
+            return block._go_on((x, normed, turn, mask), seen, layer)
 
         def only_last(block: Block) -> jax.Array:
             rows = jax.tree.map(lambda each: _row(each, last), (x, normed, turn, mask))
-            return x.at[:, :1].set(block._go_on(rows, *read))
+            return x.at[:, :1].set(block._go_on(rows, seen, layer))
 
         if last is None:
             return (whole(self), cache), None
         x = nn.cond(layer == self.config.depth - 1, only_last, whole, self)
         return (x, cache), None
 
-    def _go_on(self, rows, seen, layer, seen_layer):
+    def _go_on(self, rows, seen, layer):
         x, normed, turn, mask = rows
-        read = self.attn(normed, turn, mask, seen, layer, seen_layer)
+        read = self.attn(normed, turn, mask, seen, layer)
         x = x + (self.post_attention_norm(read) if self.config.post_norms else read)
         fed = self.mlp(self.pre_ffw_norm(x), layer)
         return x + (self.post_ffw_norm(fed) if self.config.post_norms else fed)
