@@ -45,11 +45,14 @@ demo: $(VENV)/run.stamp
 		--task "caption en" --task "answer en {question}" --task "detect {detect}" \
 		--task "segment {segment}" --task ocr
 
+# Two files of tests at a time: most wait for processes that they start, or compile on one core.
+SIDE_BY_SIDE := --numprocesses 2 --dist loadfile
+
 test: lint $(TPU_COMPILER)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 test-slow: lint $(TPU_COMPILER)
-	$(BIN)/python -m pytest -m "slow or not slow"
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "slow or not slow"
 
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .
