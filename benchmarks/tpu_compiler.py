@@ -67,7 +67,7 @@ def devices(topology: str) -> list:
 
 
 def scheduled_seconds(hlo: str, chip: Chip, steps: int) -> float:
-    """The schedule's own cycles, loops multiplied out.
+    """The schedule's own cycles, loops multiplied out, and of branches the longest.
 
     hlo: `Compiled.as_text()`. steps: rounds of a loop whose end isn't a constant (decoding).
     """
@@ -78,6 +78,9 @@ def scheduled_seconds(hlo: str, chip: Chip, steps: int) -> float:
         for line in computations[name]:
             if loop := re.search(r" while\(.*condition=%?([\w.\-]+), body=%?([\w.\-]+)", line):
                 total += _rounds(computations[loop[1]], steps) * cycles(loop[2])
+            elif branches := re.search(r" conditional\(.*?_computations?=(.*)", line):
+                named = re.findall(r"%([\w.\-]+)", re.split(r"[}]|, metadata", branches[1])[0])
+                total += max(cycles(branch) for branch in named)
             elif own := re.search(r'"estimated_cycles":"(\d+)"', line):
                 total += int(own[1])
         return total

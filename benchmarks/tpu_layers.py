@@ -129,7 +129,7 @@ def layers(config: PaliGemmaConfig, batch: int, device: jax.Device) -> Iterator[
         _bytes(block, x) + written,
         finish,
         (block, x, turn(read), valid, cache, shape(batch, dtype=jnp.int32)),
-        donated=(1, 4),
+        donated=(4,),
     )
 
     def extend(p, x, turn, valid, cache, slot):

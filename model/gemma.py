@@ -17,8 +17,15 @@ from jax.typing import DTypeLike
 
 from model.bits import bits, numbers
 from model.config import GemmaConfig
-from model.cpu_kernels import attention
-from model.layers import LOW_RANK, adapted_project, attend, fan_in, project, soft_cap, unrolled
+from model.layers import (
+    LOW_RANK,
+    adapted_project,
+    attend_layer,
+    fan_in,
+    project,
+    soft_cap,
+    unrolled,
+)
 from model.packed import PACKED, Packed, is_gated, on_kernels, weight
 
 RMS_NORM_EPSILON = 1e-6
@@ -50,11 +57,6 @@ class Cache(NamedTuple):
             jax.lax.dynamic_update_slice(self.k, k[None], at),
             jax.lax.dynamic_update_slice(self.v, v[None], at),
         )
-
-    def read(self, layer: jax.Array, dtype: DTypeLike) -> tuple[jax.Array, jax.Array]:
-        """One layer's keys and values, each [B, S, K, H]."""
-        k, v = (jax.lax.dynamic_index_in_dim(a, layer, keepdims=False) for a in self)
-        return numbers(k, dtype), numbers(v, dtype)
 
 
 OptionalCache = TypeVar("OptionalCache", Cache, None)
@@ -126,7 +128,10 @@ class Einsum(nn.Module):
 
 
 class Attention(nn.Module):
-    """Grouped-query attention; see `Gemma.__call__` for the arguments."""
+    """Grouped-query attention of rows x [B, T, D], turned by `turn`, to what they see.
+
+    mask: bool[B, T, S]. layer: its number.
+    """
 
     config: GemmaConfig
 
@@ -150,12 +155,8 @@ class Attention(nn.Module):
     def __call__(self, x, turn, mask, seen, layer):
         c = self.config
         q = rotate(self.q_einsum(x, layer), turn) * c.query_scale
-        if on_kernels(self):
-            k, v = seen.stack
-            out = attention(q, k, v, seen.layer, mask, c.attention_cap)
-        else:
-            k, v = seen.stack.read(seen.layer, x.dtype)
-            out = attend(q, k, v, mask, c.attention_cap)
+        k, v = seen.stack
+        out = attend_layer(q, k, v, seen.layer, mask, c.attention_cap, on_kernels(self))
         return self.attn_vec_einsum(out, layer)
 
 
@@ -185,7 +186,11 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """One layer, in the form a scan wants: carry and the layer's number, and no output."""
+    """One layer, in the form a scan wants: carry and the layer's number, and no output.
+
+    The carry is x [B, T, D] and the cache; for all else see `Gemma.__call__`. With `last` the last
+    layer gives that place's row alone, as the first of x; the others mean nothing.
+    """
 
     config: GemmaConfig
 
@@ -218,9 +223,12 @@ class Block(nn.Module):
     def _go_on(self, rows, seen, layer):
         x, normed, turn, mask = rows
         read = self.attn(normed, turn, mask, seen, layer)
-        x = x + (self.post_attention_norm(read) if self.config.post_norms else read)
+        x = x + self._post_norm("post_attention_norm", read)
         fed = self.mlp(self.pre_ffw_norm(x), layer)
-        return x + (self.post_ffw_norm(fed) if self.config.post_norms else fed)
+        return x + self._post_norm("post_ffw_norm", fed)
+
+    def _post_norm(self, name: str, x: jax.Array) -> jax.Array:
+        return getattr(self, name)(x) if self.config.post_norms else x
 
 
 def _row(x: jax.Array, index: jax.Array) -> jax.Array:
@@ -284,7 +292,7 @@ class Gemma(nn.Module):
             split_rngs={"params": True},
             in_axes=(0, nn.broadcast, nn.broadcast, nn.broadcast, nn.broadcast),
             length=self.config.depth,
-            unroll=unrolled(self.config.depth),
+            unroll=unrolled(self.config.depth, self.remat),
         )(self.config)
         self.final_norm = RMSNorm()
 
@@ -308,7 +316,8 @@ class Gemma(nn.Module):
         slot: None for x that starts its row, seeing itself alone (S = T); else the slot of the
             cache that x begins at, seeing what the cache holds (S = the cache's slots).
         last: int32[B], the only place whose final state is wanted: of the others the last layer
-            needs no more than keys and values, a twentieth of its work.
+            needs no more than keys and values, a hundredth of its work in Gemma 1 2B and a
+            thirtieth to a thirteenth in Gemma 2.
         Returns final hidden states [B, T, D], or [B, 1, D] of `last`, and the cache.
         """
         layers = jnp.arange(self.config.depth)

@@ -1,6 +1,6 @@
 """What the vision encoder and the decoder share: products and attention, in one place.
 
-Every product of the network goes through `project` or `attend`, so that its number types are
+Every product of the network goes through `project` or `attend_layer`, so that its number types are
 decided here.
 """
 
@@ -21,19 +21,6 @@ A padded query may see nothing at all; with an infinity its softmax would be NaN
 """
 
 
-FEW_LAYERS = 6
-
-
-def unrolled(depth: int) -> int:
-    """Layers that a scan writes out one behind the other, as its `unroll`.
-
-    A loop keeps each layer's insides in one array of all layers, for the gradient, and takes them
-    out again. Where layers are few and small that costs more than they do: without the loop a
-    step of training takes 0.7 of the time. Many layers compile faster in a loop.
-    """
-    return depth if depth <= FEW_LAYERS else 1
-
-
 FAST_LOGITS = 16 << 20
 """Of attention, in float32: 64 MiB, which stay beside the units of a TPU v5e from the product that
 makes them to the one that uses them. Whole, those of one picture of 896 px are 1 GiB."""
@@ -43,6 +30,22 @@ MOST_LOGITS = 256 << 20
 
 FEWEST_QUERIES = 128
 """Taken at a time: the side of a TPU's multiplier, which fewer would leave idle."""
+
+
+FEW_LAYERS = 6
+"""Written out instead of looped over: more would take longer to compile than they gain."""
+
+
+def unrolled(depth: int, remat: bool) -> int:
+    """Layers that a scan writes out one behind the other, as its `unroll`.
+
+    For the gradient a loop keeps the insides of all layers in one array, and takes each layer's out
+    again, which costs small layers more than their products: written out, a step of training the
+    small model (4 and 3 layers 128 wide, two CPU cores) takes 0.7 of the time. Not so where insides
+    are computed again (remat): out of a loop the compiler would find them there already and keep
+    them.
+    """
+    return depth if depth <= FEW_LAYERS and not remat else 1
 
 
 def project(equation: str, x: jax.Array, weight: jax.Array | Packed) -> jax.Array:
@@ -90,20 +93,16 @@ def attend(
     v: jax.Array,
     mask: jax.Array | None = None,
     cap: float | None = None,
-    on_kernels: bool = False,
 ) -> jax.Array:
     """Softmax attention with several query heads to a key head.
 
     q: [B, T, N, H], already scaled. k, v: [B, S, K, H]; query head n reads n // (N / K).
     mask: bool[B, T, S], True where a query may see a key; None where it may see all.
     cap: soft cap on the logits, cap * tanh(logits / cap), applied before the mask.
-    on_kernels: whether the CPU kernels do it, in float32.
     Returns [B, T, N, H] in q's dtype; logits and softmax are float32. Where they would be many,
     queries are taken some at a time.
     """
     B, T, N, H = q.shape
-    if on_kernels:
-        return attention(q, k[None], v[None], 0, mask, cap)
     of_a_query = B * N * k.shape[1]
     logits = FAST_LOGITS if FEWEST_QUERIES * of_a_query <= FAST_LOGITS else MOST_LOGITS
     at_once = max(FEWEST_QUERIES, logits // of_a_query)
@@ -123,6 +122,25 @@ def attend(
         pairs = split(q), split(mask)
         out = jax.lax.map(lambda pair: _attend_at_once(pair[0], k, v, pair[1], cap), pairs)
     return jnp.moveaxis(out, 0, 1).reshape(B, blocks * size, N, H)[:, :T]
+
+
+def attend_layer(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    layer: jax.Array | int,
+    mask: jax.Array | None,
+    cap: float | None,
+    on_kernels: bool,
+) -> jax.Array:
+    """`attend`, to one layer of k and v [L, B, S, K, H], which are numbers or bfloat16's bits.
+
+    on_kernels: whether the CPU kernels do it, in float32, which need no copy of the layer.
+    """
+    if on_kernels:
+        return attention(q, k, v, layer, mask, cap)
+    k, v = (jax.lax.dynamic_index_in_dim(stack, layer, keepdims=False) for stack in (k, v))
+    return attend(q, numbers(k, q.dtype), numbers(v, q.dtype), mask, cap)
 
 
 def _attend_at_once(

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from model.config import VisionConfig
-from model.layers import Affine, attend, unrolled
+from model.layers import Affine, attend_layer, unrolled
 from model.packed import PACKED, on_kernels
 
 LAYER_NORM_EPSILON = 1e-6
@@ -36,7 +36,8 @@ class SelfAttention(nn.Module):
             Affine("BNE,EKH->BNKH", shape, bias_axes=2, name=name)(x, layer)
             for name in ("query", "key", "value")
         )
-        out = attend(q * c.head_dim**-0.5, k, v, on_kernels=on_kernels(self))
+        q = q * c.head_dim**-0.5
+        out = attend_layer(q, k[None], v[None], 0, None, None, on_kernels(self))
         return Affine("BNKH,KHE->BNE", (c.num_heads, c.head_dim, c.width), name="out")(out, layer)
 
 
@@ -81,7 +82,7 @@ class Transformer(nn.Module):
             variable_broadcast=PACKED,
             split_rngs={"params": True},
             length=self.config.depth,
-            unroll=unrolled(self.config.depth),
+            unroll=unrolled(self.config.depth, self.remat),
         )
         x, _ = blocks(self.config, name="encoderblock")(x, jnp.arange(self.config.depth))
         return layer_norm("encoder_norm", x.dtype)(x)

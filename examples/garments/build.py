@@ -112,13 +112,35 @@ def _draw(path: Path, studio: Studio, outlines: Outlines, pieces: Path, scenes: 
 def _learn(path: Path, drawn: Path, pieces: Path, options: argparse.Namespace) -> None:
     lessons = Lessons.load(drawn)
     blur = location_blur(Tokenizer.load(pieces).first_location)
-    params = first_params(CONFIG, lessons.pixels[:_WHITENED_SCENES], blur.first)
+    params = first_params(CONFIG, lessons.pixels[:_WHITENED_SCENES], blur)
     every = options.save_every
     for name, course in (
         # Gradients of a decoder that knows nothing would be of no use to a tower that can't see.
-        ("sight", Course(options.sight_steps, 32, 0, 0.02, 2e-3, fall=0, save_every=every)),
+        (
+            "sight",
+            Course(
+                options.sight_steps,
+                pictures=32,
+                asked=0,
+                matrices=0.02,
+                others=2e-3,
+                fall=0,
+                save_every=every,
+            ),
+        ),
         # The rates fall from the start: what is learnt at high ones is lost in their noise.
-        ("whole", Course(options.steps, 36, 12, 0.015, 1.5e-3, save_every=every, seed=2)),
+        (
+            "whole",
+            Course(
+                options.steps,
+                pictures=36,
+                asked=12,
+                matrices=0.015,
+                others=1.5e-3,
+                save_every=every,
+                seed=2,
+            ),
+        ),
     ):
         folder = options.work / name
         params = learn(folder, course, CONFIG, params, lessons, blur, _report)

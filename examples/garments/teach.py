@@ -61,7 +61,7 @@ class Course:
         return optax.chain(optax.clip_by_global_norm(_LARGEST_GRADIENT), rates)
 
     def _rate(self, highest: float) -> optax.Schedule:
-        falling = max(int(self.steps * self.fall), 1)
+        falling = max(min(int(self.steps * self.fall), self.steps - self.warmup), 1)
         return optax.join_schedules(
             [
                 optax.linear_schedule(highest / self.warmup, highest, self.warmup),
@@ -89,23 +89,22 @@ class Pupil(PaliGemma):
         return self.llm.logits(jnp.take_along_axis(hidden, places, axis=1))
 
 
-def first_params(config: PaliGemmaConfig, pixels: np.ndarray, first: int) -> dict:
+def first_params(config: PaliGemmaConfig, pixels: np.ndarray, blur: LocationBlur) -> dict:
     """What training begins at: the network's parameters, and the `reader` of patches.
 
-    pixels: uint8[N, S, S, 3], some scenes, for what their patches are like. first: the id of
-    `<loc0000>`; the locations of whole pixels begin as waves, so that near ones are alike.
+    pixels: uint8[N, S, S, 3], some scenes, for what their patches are like. blur: of the labels;
+    the locations that have shares in them begin as waves, so that near ones are alike.
     """
     params = init_random(config, seed=0)
     params["img"] |= first_sight(config.vision, pixels)
     tokens = jnp.zeros((1, config.vision.tokens, config.language.width))
     params["reader"] = PatchReader().init(jax.random.key(1), tokens)["params"]
     width = config.language.width
-    places = np.arange(SIZE + 1)
-    rows = first + np.round(places * LOCATION_SCALE / SIZE).astype(int)
+    places = np.arange(blur.steps + 1)
     table = params["llm"]["embedder"]["input_embedding"]
     # As long as the rows of words, which vary by width ** -0.5; waves vary by the root of a half.
     locations = waves(places, width) * (2 / width) ** 0.5
-    params["llm"]["embedder"]["input_embedding"] = table.at[rows].set(locations)
+    params["llm"]["embedder"]["input_embedding"] = table.at[blur.locations(places)].set(locations)
     return params
 
 

@@ -9,7 +9,7 @@
 // side by side:
 //     bfloat16   panels[layer][p][K / 2][16][2]
 //     int8       panels[layer][p][K / 4][16][4], and float scales[layer][p][groups][16]
-// In int8, inputs are taken in groups of 512; each has one scale for an output's weights and one
+// In int8, inputs are taken in groups of kGroup; each has one scale for an output's weights and one
 // for a row's activations, found as the row comes in.
 //
 // A row's sums are added in the same order whatever rows it comes with and however many threads

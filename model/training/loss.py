@@ -37,6 +37,14 @@ class LocationBlur:
     first: int
     steps: int = LOCATION_SCALE
 
+    def __post_init__(self):
+        if not 1 <= self.steps <= LOCATION_SCALE:
+            raise ValueError(f"{self.steps} steps; locations make room for 1 to {LOCATION_SCALE}")
+
+    def locations(self, places: jax.Array | np.ndarray) -> jax.Array:
+        """Ids of the locations that so many steps from the first edge end at."""
+        return self.first + jnp.round(places * (LOCATION_SCALE / self.steps)).astype(jnp.int32)
+
     def labels(self, wanted: jax.Array) -> tuple[jax.Array, jax.Array]:
         """int32[...] -> tokens int32[..., R] and their shares float32[..., R], which sum to 1.
 
@@ -47,7 +55,7 @@ class LocationBlur:
         reach = max(int(_REACH * sigma), 1)
         offsets = np.arange(-reach, reach + 1)
         places = jnp.round((wanted - self.first) / step)[..., None] + offsets
-        locations = self.first + jnp.round(places * step).astype(wanted.dtype)
+        locations = self.locations(places)
         normal = jnp.where(self._is_location(locations), np.exp(-0.5 * (offsets / sigma) ** 2), 0)
         is_location = self._is_location(wanted)[..., None]
         tokens = jnp.where(is_location, locations, wanted[..., None])

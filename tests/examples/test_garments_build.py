@@ -16,10 +16,10 @@ from examples.garments.lessons import Lessons
 from examples.garments.network import CONFIG, tokenizer
 from examples.garments.outlines import PER_KIND, Outlines
 from examples.garments.pretrain import wave_positions, whitening
-from examples.garments.scenes import Studio
+from examples.garments.scenes import SIZE, Studio
 from examples.garments.teach import Course, first_params, learn, location_blur
 from model import small
-from model.tokenizer import EOS, PAD, Tokenizer
+from model.tokenizer import EOS, LOCATIONS, PAD, Tokenizer
 
 SCENES = 24
 
@@ -76,6 +76,14 @@ def test_lessons_are_saved_whole(lessons, tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
+def test_boxes_end_at_locations_of_whole_pixels(lessons, pieces):
+    first = pieces.first_location
+    of_pixels = location_blur(first).locations(np.arange(SIZE + 1)).tolist()
+    locations = lessons.tokens[(lessons.tokens >= first) & (lessons.tokens < first + LOCATIONS)]
+    assert len(locations) > 100
+    assert set(locations.tolist()) <= set(of_pixels)
+
+
 def test_every_step_asks_about_its_own_pictures(lessons, pieces):
     step = Deck(lessons, 6, 4, seed=3).step(5)
     assert step.pixels.shape == (6, 112, 112, 3)
@@ -112,7 +120,7 @@ def test_typical_outlines_are_of_every_kind_and_the_best_is_chosen(dataset):
 @pytest.mark.slow
 def test_a_course_learns_and_goes_on_to_the_same_weights(lessons, pieces, tmp_path):
     blur = location_blur(pieces.first_location)
-    start = first_params(CONFIG, lessons.pixels, blur.first)
+    start = first_params(CONFIG, lessons.pixels, blur)
     reports: list[dict[str, float]] = []
 
     def run(steps: int) -> dict:

@@ -12,7 +12,7 @@ from model.paligemma import init_random
 
 CONFIG = PaliGemmaConfig(
     VisionConfig(image_size=28, width=32, depth=1, mlp_dim=64, num_heads=2),
-    GemmaConfig(256, 6, 1024, 4, 1, 64, 64**-0.5, vocab_size=1024, post_norms=True),
+    GemmaConfig(256, 7, 1024, 4, 1, 64, 64**-0.5, vocab_size=1024, post_norms=True),
 )
 SPEC = EngineSpec("random", dtype="bfloat16", batch_size=2, prompt_lengths=(8,), max_new_tokens=8)
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 28, 28, 3), np.uint8)

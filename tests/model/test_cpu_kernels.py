@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from model import cpu_kernels
 from model.checkpoint.tree import parameter_shapes
 from model.config import CONFIGS
-from model.layers import attend
+from model.layers import attend, attend_layer
 from model.packed import Packed
 from model.packing import SUMMED_AXES, is_packed, pack, packed_shapes
 
@@ -102,16 +102,17 @@ def test_a_row_is_the_same_whatever_rows_it_comes_with(dtype):
 @pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_number_that_is_none_spoils_its_row_alone(dtype, bad):
-    x, weights = random(4, 300), bfloat16(300, 20)
-    x[2, 290] = bad
+    x, weights = random(4, 600), bfloat16(600, 20)
+    x[2, 590] = bad  # in the second group of scales
     given = product(HEAD, weights, x, dtype)
     assert not np.isfinite(given[2]).any()
     assert np.isfinite(given[[0, 1, 3]]).all()
 
 
+@pytest.mark.parametrize("rows", [1, 8, 9, 20])
 @pytest.mark.parametrize(("dtype", "error"), [("bfloat16", 0.01), ("int8", 0.03)])
-def test_a_gated_product_is_both_halves(dtype, error):
-    x, weights = random(2, 5, 64), bfloat16(3, 2, 64, 48)
+def test_a_gated_product_is_both_halves(dtype, error, rows):
+    x, weights = random(rows, 64), bfloat16(3, 2, 64, 48)
     panels = pack(GATING, weights, dtype)
     given = Packed(panels, weights.shape[1:], 1).gated_product(jnp.asarray(x))
     gate, up = (x @ half.astype(np.float32) for half in weights[1])
@@ -162,7 +163,7 @@ def test_every_large_parameter_is_packed():
 @settings(deadline=None, max_examples=30)
 @given(
     batch=st.integers(1, 2),
-    queries=st.integers(1, 40),
+    queries=st.just(1) | st.integers(2, 40),
     keys=st.integers(1, 50),
     kv_heads=st.sampled_from([1, 2]),
     group=st.sampled_from([1, 4, 15]),
@@ -177,11 +178,28 @@ def test_attention_is_that_of_xla(batch, queries, keys, kv_heads, group, channel
     mask[0, 0] = False  # a padded query sees nothing, and its weights are even
     mask = jnp.asarray(mask) if masked else None
     np.testing.assert_allclose(
-        attend(q, k, v, mask, cap, on_kernels=True),
+        attend_layer(q, k[None], v[None], 0, mask, cap, on_kernels=True),
         attend(q, k, v, mask, cap),
         atol=2e-5,
         rtol=1e-4,
     )
+
+
+@pytest.mark.parametrize("queries", [1, 5])
+def test_attention_finds_its_layer(queries):
+    q = jnp.asarray(random(2, queries, 4, 24))
+    k, v = (jnp.asarray(random(3, 2, 30, 2, 24, seed=n)) for n in (1, 2))
+    for layer in range(3):
+        np.testing.assert_allclose(
+            attend_layer(q, k, v, layer, None, None, on_kernels=True),
+            attend(q, k[layer], v[layer]),
+            atol=2e-5,
+            rtol=1e-4,
+        )
+    for layer in (-1, 3):
+        # Small calls run where they are made and raise at once, others later.
+        with pytest.raises((ValueError, jax.errors.JaxRuntimeError), match="don't match"):
+            cpu_kernels.attention(q, k, v, layer, None, None).block_until_ready()
 
 
 def test_wrong_shapes_are_refused():

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import jax
@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from model import gemma
+from model import gemma, layers
 from model.checkpoint import load, read_config
 from model.checkpoint.hugging_face import HuggingFaceCheckpoint
+from model.masks import positions_of, prefix_mask
 from model.paligemma import PaliGemma
 
 GOLDENS = Path(__file__).parents[1] / "data" / "goldens"
@@ -130,6 +131,32 @@ def test_logits_agree_with_the_research_release_wherever_they_mean_something(res
     image_tokens = research["zimg"].shape[1]
     meant = np.pad(research["full_mask"], ((0, 0), (image_tokens, 0)), constant_values=True)
     assert_close(logits[meant], research["full_logits"][meant])
+
+
+@pytest.mark.parametrize("name", ["bv_paligemma1", "bv_paligemma2"])
+def test_layers_in_a_loop_agree_too(name, monkeypatch):
+    """As in every released model; those here are so shallow that they are written out."""
+    monkeypatch.setattr(layers, "FEW_LAYERS", 0)
+    golden = Golden(name)
+    first, tokens = golden.greedy
+    assert_close(first, golden["prefill_last_logits"][:, 0])
+    assert_same_answers(tokens, golden["greedy_tokens"])
+
+
+@pytest.mark.parametrize("name", ["bv_paligemma1", "bv_paligemma2"])
+def test_one_place_alone_is_read_as_among_all(name):
+    golden = Golden(name)
+    network = golden.config.language
+    x = jax.random.normal(jax.random.key(0), (3, 9, network.width))
+    valid = jnp.arange(9) < jnp.array([[9], [4], [7]])
+    text = positions_of(valid), prefix_mask(valid, jnp.zeros_like(valid, jnp.int32))
+    cache = gemma.Cache.empty(network, 3, 12, jnp.float32)
+    last = jnp.array([8, 3, 2])
+    read = partial(gemma.Gemma(network).apply, {"params": golden.params["llm"]}, x, *text, cache)
+    (whole, kept), (alone, kept_alone) = read(), read(last=last)
+    assert_close(alone[:, 0], whole[jnp.arange(3), last])
+    for ours, theirs in zip(kept_alone, kept, strict=True):
+        assert_close(ours, theirs)
 
 
 def test_prefill_and_greedy_tokens_agree_with_the_research_release(research):

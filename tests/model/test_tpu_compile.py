@@ -23,7 +23,8 @@ from model.sharding import Placement
 
 config = PaliGemmaConfig(
     VisionConfig(image_size=56, width=64, depth=2, mlp_dim=128, num_heads=2),
-    GemmaConfig(256, 2, 512, 4, 2, 128, 128**-0.5, 1024, attention_cap=50.0, post_norms=True),
+    # So deep that the layers are looped over, as in any released model.
+    GemmaConfig(256, 7, 512, 4, 2, 128, 128**-0.5, 1024, attention_cap=50.0, post_norms=True),
 )
 spec = EngineSpec("small", "bfloat16", batch_size=8, prompt_lengths=(8,), max_new_tokens=4)
 for topology, tensor_parallel in (("v5e:1x1", 1), ("v5e:2x2", 2)):
@@ -88,8 +89,16 @@ def test_loops_count_as_often_as_they_run():
 %open (p: (s32[])) -> pred[] {
   %limit = s32[] parameter(0)
 }
+%short (p: f32[8]) -> f32[8] {
+  %z = f32[8] add(%a, %b), backend_config={"estimated_cycles":"3"}
+}
+%long (p: f32[8]) -> f32[8] {
+  %z = f32[8] add(%a, %b), backend_config={"estimated_cycles":"20"}
+}
 %outer (p: (s32[])) -> (s32[]) {
   %w = (s32[]) while(%t), condition=%cond, body=%body
+  %c = f32[8] conditional(%p, %a, %b), true_computation=%short, false_computation=%long
+  %d = f32[8] conditional(%p, %a, %b), branch_computations={%short, %long}, metadata={x}
   %y = f32[8] add(%a, %b), backend_config={"estimated_cycles":"500"}
 }
 ENTRY %main (p: f32[8]) -> f32[8] {
@@ -97,4 +106,4 @@ ENTRY %main (p: f32[8]) -> f32[8] {
   %w = (s32[]) while(%t), condition=%open, body=%outer
 }
 """
-    assert scheduled_seconds(hlo, V5E, steps=15) == (7 + 15 * (18 * 1000 + 500)) / V5E.clock
+    assert scheduled_seconds(hlo, V5E, steps=15) == (7 + 15 * (18 * 1000 + 40 + 500)) / V5E.clock

@@ -63,8 +63,8 @@ def test_words_cost_what_they_do_without_blur_and_the_right_distribution_nothing
 
 def test_with_steps_only_the_locations_they_end_at_have_shares():
     pixels = 112
-    every = FIRST + np.round(np.arange(pixels + 1) * LOCATION_SCALE / pixels).astype(int)
     blur = LocationBlur(LOCATION_SCALE / pixels, FIRST, steps=pixels)
+    every = np.asarray(blur.locations(np.arange(pixels + 1)))
     for row, wanted in zip(dense(every.tolist(), blur), every, strict=True):
         assert row.argmax() == wanted
         assert set(np.flatnonzero(row)) <= set(every)
@@ -73,3 +73,8 @@ def test_with_steps_only_the_locations_they_end_at_have_shares():
     np.testing.assert_allclose(between, dense([every[50]], blur)[0])
     place = np.flatnonzero(every == every[50])[0]
     assert between[every[place - 1]] == pytest.approx(between.max() * np.exp(-0.5), rel=1e-4)
+
+
+def test_more_steps_than_locations_are_refused():
+    with pytest.raises(ValueError, match="1 to 1023"):
+        LocationBlur(3.0, FIRST, steps=1024)

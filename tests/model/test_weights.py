@@ -8,7 +8,7 @@ import pytest
 from test_bits import CONFIG, PIXELS, SPEC
 from test_engine import GOLDENS, expected, prompts_of
 
-from model import cpu_kernels, small
+from model import cpu_kernels, layers, small
 from model.engine import Engine
 from model.paligemma import init_random
 from model.programs import EngineSpec
@@ -42,6 +42,27 @@ def test_goldens_get_the_tokens_of_float32(name, dtype):
         answers[each] = engine.generate(engine.encode_images(golden["images"]), prompts)
     assert answers[dtype].tokens == answers["float32"].tokens
     np.testing.assert_allclose(answers[dtype].log_probs, answers["float32"].log_probs, atol=0.2)
+
+
+@has_kernels
+@pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
+def test_layers_in_a_loop_answer_as_those_written_out(dtype, monkeypatch):
+    golden = expected("hf_paligemma1")
+    prompts = prompts_of(golden)
+    spec = EngineSpec(
+        str(GOLDENS / "hf_paligemma1"),
+        dtype=dtype,
+        batch_size=len(prompts),
+        prompt_lengths=(max(map(len, prompts)),),
+        max_new_tokens=8,
+    )
+    answers = []
+    for few in (layers.FEW_LAYERS, 0):
+        monkeypatch.setattr(layers, "FEW_LAYERS", few)
+        engine = Engine.load(spec)
+        answers.append(engine.generate(engine.encode_images(golden["images"]), prompts))
+    assert answers[0].tokens == answers[1].tokens
+    np.testing.assert_allclose(answers[0].log_probs, answers[1].log_probs, atol=1e-3)
 
 
 @has_kernels
