@@ -3,8 +3,8 @@
     python -m examples.garments.build WORK
 
 In WORK, each step going on from what is there and skipped where it is done: the mask codec, the
-typical outlines, the tokenizer, the scenes with all that is asked about them, and two courses: the
-vision tower learns to see, then tower and decoder learn to answer.
+typical outlines, the tokenizer, the scenes with all that is asked about them, and three courses:
+the vision tower learns to see, tower and decoder learn to answer, and both go on with fresh scenes.
 
 Needs Debian's dataset-fashion-mnist, scipy and scikit-learn; uses an accelerator where JAX finds
 one.
@@ -16,6 +16,8 @@ import argparse
 import os
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +36,7 @@ from model.tokenizer import Tokenizer
 
 # Scenes of one seed and number are the same; these keep the uses apart, and the scenes that
 # `benchmarks.small_model` measures on come from other photographs besides.
-_MASK_SEED, _LESSONS_SEED = 99, 1
+_MASK_SEED, _LESSONS_SEED, _FRESH_SEED = 99, 1, 2
 _MASK_SCENES = 3000
 _WHITENED_SCENES = 1000
 
@@ -47,11 +49,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     codec = _once(work / "mask-codec.npz", lambda path: _train_codec(path, studio, options))
     outlines = _once(work / "outlines.npz", lambda path: Outlines.typical(studio, codec).save(path))
     pieces = _once(work / "tokenizer.model", lambda path: path.write_bytes(tokenizer()))
-    drawn = _once(
-        work / "lessons.npz",
-        lambda path: _draw(path, studio, Outlines.load(outlines, codec), pieces, options.scenes),
+    best = Outlines.load(outlines, codec)
+    draw = partial(_draw, studio, best, pieces)
+    lessons = _once(work / "lessons.npz", lambda path: draw(path, _LESSONS_SEED, options.scenes))
+    fresh = _once(
+        work / "fresh-lessons.npz", lambda path: draw(path, _FRESH_SEED, options.fresh_scenes)
     )
-    weights = _once(work / "weights.npz", lambda path: _learn(path, drawn, pieces, options))
+    weights = _once(
+        work / "weights.npz", lambda path: _learn(path, lessons, fresh, pieces, options)
+    )
     for made, carried in (
         (codec, small.MASK_CODEC),
         (outlines, small.OUTLINES),
@@ -73,6 +79,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--scenes", type=int, default=60_000)
     parser.add_argument("--sight-steps", type=int, default=2_500, help="of the tower alone")
     parser.add_argument("--steps", type=int, default=5_000, help="of tower and decoder")
+    parser.add_argument("--fresh-scenes", type=int, default=30_000)
+    parser.add_argument("--fresh-steps", type=int, default=1_500, help="on fresh scenes")
     parser.add_argument("--save-every", type=int, default=250, help="steps")
     return parser
 
@@ -97,53 +105,39 @@ def _train_codec(path: Path, studio: Studio, options: argparse.Namespace) -> Non
     save(path, train(masks, settings, lambda step, loss: print(f"{step}: {loss:.4f}", flush=True)))
 
 
-def _draw(path: Path, studio: Studio, outlines: Outlines, pieces: Path, scenes: int) -> None:
+def _draw(
+    studio: Studio, outlines: Outlines, pieces: Path, path: Path, seed: int, scenes: int
+) -> None:
     def report(number: int) -> None:
         if number % 1000 == 0:
             print(f"scene {number}", flush=True)
 
     patch = CONFIG.vision.patch_size
     lessons = Lessons.draw(
-        studio, outlines, Tokenizer.load(pieces), _LESSONS_SEED, scenes, patch, report
+        studio, outlines, Tokenizer.load(pieces), seed, range(scenes), patch, report
     )
     lessons.save(path)
 
 
-def _learn(path: Path, drawn: Path, pieces: Path, options: argparse.Namespace) -> None:
-    lessons = Lessons.load(drawn)
+def _learn(
+    path: Path, drawn: Path, drawn_fresh: Path, pieces: Path, options: argparse.Namespace
+) -> None:
+    lessons, fresh = Lessons.load(drawn), Lessons.load(drawn_fresh)
     blur = location_blur(Tokenizer.load(pieces).first_location)
     params = first_params(CONFIG, lessons.pixels[:_WHITENED_SCENES], blur)
-    every = options.save_every
-    for name, course in (
-        # Gradients of a decoder that knows nothing would be of no use to a tower that can't see.
-        (
-            "sight",
-            Course(
-                options.sight_steps,
-                pictures=32,
-                asked=0,
-                matrices=0.02,
-                others=2e-3,
-                fall=0,
-                save_every=every,
-            ),
-        ),
-        # The rates fall from the start: what is learnt at high ones is lost in their noise.
-        (
-            "whole",
-            Course(
-                options.steps,
-                pictures=36,
-                asked=12,
-                matrices=0.015,
-                others=1.5e-3,
-                save_every=every,
-                seed=2,
-            ),
-        ),
+    # Gradients of a decoder that knows nothing would be of no use to a tower that can't see.
+    sight = Course(options.sight_steps, pictures=32, asked=0, matrices=0.02, others=2e-3, fall=0)
+    # The rates fall from the start: what is learnt at high ones is lost in their noise.
+    whole = Course(options.steps, pictures=36, asked=12, matrices=0.015, others=1.5e-3, seed=2)
+    again = replace(whole, steps=options.fresh_steps, matrices=0.005, others=5e-4, seed=3)
+    for name, course, learnt_from in (
+        ("sight", sight, lessons),
+        ("whole", whole, lessons),
+        ("fresh", again, fresh),
     ):
+        course = replace(course, save_every=options.save_every)
         folder = options.work / name
-        params = learn(folder, course, CONFIG, params, lessons, blur, _report)
+        params = learn(folder, course, CONFIG, params, learnt_from, blur, _report)
     save_npz(str(path), {name: params[name] for name in ("img", "llm")}, "bfloat16")
 
 

@@ -38,7 +38,7 @@ def pieces() -> Tokenizer:
 def lessons(dataset, pieces) -> Lessons:
     outlines = Outlines.load(small.OUTLINES, small.MASK_CODEC)
     studio = Studio(load(dataset, "train"))
-    return Lessons.draw(studio, outlines, pieces, 1, SCENES, CONFIG.vision.patch_size)
+    return Lessons.draw(studio, outlines, pieces, 1, range(SCENES), CONFIG.vision.patch_size)
 
 
 def same(one, other) -> None:
@@ -142,6 +142,7 @@ def test_a_build_makes_a_model_that_answers_and_goes_on_where_it_was(dataset, tm
     output.mkdir()
     arguments = [str(tmp_path / "work"), "--dataset", str(dataset), "--output", str(output)]
     arguments += ["--codec-steps", "20", "--scenes", "20", "--sight-steps", "3", "--steps", "3"]
+    arguments += ["--fresh-scenes", "20", "--fresh-steps", "3"]
     build.main(arguments)
     made = {path.name: path.read_bytes() for path in output.iterdir()}
     carried = (small.CHECKPOINT, small.TOKENIZER, small.MASK_CODEC, small.OUTLINES)
