@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--sight-steps", type=int, default=2_500, help="of the tower alone")
     parser.add_argument("--steps", type=int, default=5_000, help="of tower and decoder")
     parser.add_argument("--fresh-scenes", type=int, default=30_000)
-    parser.add_argument("--fresh-steps", type=int, default=1_500, help="on fresh scenes")
+    parser.add_argument("--fresh-steps", type=int, default=2_000, help="on fresh scenes")
     parser.add_argument("--save-every", type=int, default=250, help="steps")
     return parser
 
