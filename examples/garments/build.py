@@ -3,8 +3,9 @@
     python -m examples.garments.build WORK
 
 In WORK, each step going on from what is there and skipped where it is done: the mask codec, the
-typical outlines, the tokenizer, the scenes with all that is asked about them, and three courses:
-the vision tower learns to see, tower and decoder learn to answer, and both go on with fresh scenes.
+typical outlines, the tokenizer, the scenes with all that is asked about them, and four courses:
+the vision tower learns to see, tower and decoder learn to answer, and twice both go on with fresh
+scenes.
 
 Needs Debian's dataset-fashion-mnist, scipy and scikit-learn; uses an accelerator where JAX finds
 one.
@@ -36,7 +37,7 @@ from model.tokenizer import Tokenizer
 
 # Scenes of one seed and number are the same; these keep the uses apart, and the scenes that
 # `benchmarks.small_model` measures on come from other photographs besides.
-_MASK_SEED, _LESSONS_SEED, _FRESH_SEED = 99, 1, 2
+_MASK_SEED, _LESSONS_SEED, _FRESH_SEEDS = 99, 1, (2, 3)
 _MASK_SCENES = 3000
 _WHITENED_SCENES = 1000
 
@@ -51,13 +52,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     pieces = _once(work / "tokenizer.model", lambda path: path.write_bytes(tokenizer()))
     best = Outlines.load(outlines, codec)
     draw = partial(_draw, studio, best, pieces)
-    lessons = _once(work / "lessons.npz", lambda path: draw(path, _LESSONS_SEED, options.scenes))
-    fresh = _once(
-        work / "fresh-lessons.npz", lambda path: draw(path, _FRESH_SEED, options.fresh_scenes)
-    )
-    weights = _once(
-        work / "weights.npz", lambda path: _learn(path, lessons, fresh, pieces, options)
-    )
+    lessons = [
+        _once(work / f"lessons-{seed}.npz", partial(draw, seed, scenes))
+        for seed, scenes in (
+            (_LESSONS_SEED, options.scenes),
+            *((seed, options.fresh_scenes) for seed in _FRESH_SEEDS),
+        )
+    ]
+    weights = _once(work / "weights.npz", lambda path: _learn(path, lessons, pieces, options))
     for made, carried in (
         (codec, small.MASK_CODEC),
         (outlines, small.OUTLINES),
@@ -79,8 +81,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--scenes", type=int, default=60_000)
     parser.add_argument("--sight-steps", type=int, default=2_500, help="of the tower alone")
     parser.add_argument("--steps", type=int, default=5_000, help="of tower and decoder")
-    parser.add_argument("--fresh-scenes", type=int, default=30_000)
-    parser.add_argument("--fresh-steps", type=int, default=2_000, help="on fresh scenes")
+    parser.add_argument("--fresh-scenes", type=int, default=30_000, help="each time")
+    parser.add_argument("--fresh-steps", type=int, default=2_000, help="on fresh scenes, each time")
     parser.add_argument("--save-every", type=int, default=250, help="steps")
     return parser
 
@@ -106,7 +108,7 @@ def _train_codec(path: Path, studio: Studio, options: argparse.Namespace) -> Non
 
 
 def _draw(
-    studio: Studio, outlines: Outlines, pieces: Path, path: Path, seed: int, scenes: int
+    studio: Studio, outlines: Outlines, pieces: Path, seed: int, scenes: int, path: Path
 ) -> None:
     def report(number: int) -> None:
         if number % 1000 == 0:
@@ -119,26 +121,26 @@ def _draw(
     lessons.save(path)
 
 
-def _learn(
-    path: Path, drawn: Path, drawn_fresh: Path, pieces: Path, options: argparse.Namespace
-) -> None:
-    lessons, fresh = Lessons.load(drawn), Lessons.load(drawn_fresh)
+def _learn(path: Path, drawn: list[Path], pieces: Path, options: argparse.Namespace) -> None:
     blur = location_blur(Tokenizer.load(pieces).first_location)
+    lessons = Lessons.load(drawn[0])
     params = first_params(CONFIG, lessons.pixels[:_WHITENED_SCENES], blur)
     # Gradients of a decoder that knows nothing would be of no use to a tower that can't see.
     sight = Course(options.sight_steps, pictures=32, asked=0, matrices=0.02, others=2e-3, fall=0)
     # The rates fall from the start: what is learnt at high ones is lost in their noise.
     whole = Course(options.steps, pictures=36, asked=12, matrices=0.015, others=1.5e-3, seed=2)
     again = replace(whole, steps=options.fresh_steps, matrices=0.005, others=5e-4, seed=3)
-    for name, course, learnt_from in (
-        ("sight", sight, lessons),
-        ("whole", whole, lessons),
-        ("fresh", again, fresh),
-    ):
+
+    def take(name: str, course: Course) -> dict:
         course = replace(course, save_every=options.save_every)
-        folder = options.work / name
-        params = learn(folder, course, CONFIG, params, learnt_from, blur, _report)
-    save_npz(str(path), {name: params[name] for name in ("img", "llm")}, "bfloat16")
+        return learn(options.work / name, course, CONFIG, params, lessons, blur, _report)
+
+    params = take("sight", sight)
+    params = take("whole", whole)
+    for fresh in drawn[1:]:
+        lessons = Lessons.load(fresh)
+        params = take(f"again-{fresh.stem}", again)
+    save_npz(str(path), {name: params[name] for name in ("img", "llm")}, "float32")
 
 
 def _report(step: int, measures: dict[str, float]) -> None:
