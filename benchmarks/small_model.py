@@ -55,13 +55,15 @@ class Measure:
     asked: int
 
 
-def annotator(checkpoint: str, tokenizer: str, mask_decoder: str) -> Annotator:
+def annotator(
+    checkpoint: str, tokenizer: str, mask_decoder: str, dtype: str = "float32"
+) -> Annotator:
     """A model for all five tasks."""
     spec = AnnotatorSpec(
         tasks=tuple(TASKS.values()),
         checkpoint=checkpoint,
         tokenizer=tokenizer,
-        dtype="float32",
+        dtype=dtype,
         batch_size=BATCH,
         max_prompt_tokens=16,
         mask_decoder=mask_decoder,
@@ -118,6 +120,17 @@ def print_table(measures: Sequence[Measure]) -> None:
     for each in measures:
         goal = "" if np.isnan(each.goal) else f"{each.goal:.2f}"
         print(f"| {each.name} | {goal} | {each.value:.3f} | {each.asked:,} |")
+
+
+def print_agreement(
+    answers: Sequence[dict[str, Annotation]], exact: Sequence[dict[str, Annotation]], dtype: str
+) -> None:
+    print(f"| answers of {dtype} that are float32's, to the token | |\n| --- | --- |")
+    for task in TASKS:
+        same = [
+            one[task].text == other[task].text for one, other in zip(answers, exact, strict=True)
+        ]
+        print(f"| {task} | {np.mean(same):.3f} |")
 
 
 def draw(example: Example, answers: dict[str, Annotation]) -> Image.Image:
@@ -225,13 +238,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--checkpoint", default=str(small.CHECKPOINT))
     parser.add_argument("--tokenizer", default=str(small.TOKENIZER))
     parser.add_argument("--mask-codec", default=str(small.MASK_CODEC))
+    parser.add_argument(
+        "--dtype",
+        default="float32",
+        choices=["float32", "bfloat16", "int8"],
+        help="other than float32, also: how many answers stay what float32 says",
+    )
     parser.add_argument("--dataset", type=Path, default=DEBIAN_FOLDER)
     parser.add_argument("--pictures", type=Path, help="folder for drawings of the first scenes")
     options = parser.parse_args(argv)
     examples = list(held_out(options.scenes, options.dataset))
-    model = annotator(options.checkpoint, options.tokenizer, options.mask_codec)
-    answers = list(annotate(model, examples))
+    files = options.checkpoint, options.tokenizer, options.mask_codec
+    answers = list(annotate(annotator(*files, options.dtype), examples))
     print_table(measure(examples, answers))
+    if options.dtype != "float32":
+        exact = list(annotate(annotator(*files), examples))
+        print_agreement(answers, exact, options.dtype)
     if options.pictures:
         options.pictures.mkdir(parents=True, exist_ok=True)
         for example, answer in islice(zip(examples, answers, strict=True), 24):
