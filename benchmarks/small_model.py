@@ -127,9 +127,7 @@ def print_agreement(
 ) -> None:
     print(f"| answers of {dtype} that are float32's, to the token | |\n| --- | --- |")
     for task in TASKS:
-        same = [
-            one[task].text == other[task].text for one, other in zip(answers, exact, strict=True)
-        ]
+        same = [one[task].raw == other[task].raw for one, other in zip(answers, exact, strict=True)]
         print(f"| {task} | {np.mean(same):.3f} |")
 
 
