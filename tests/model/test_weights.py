@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from test_bits import CONFIG, PIXELS, SPEC
 from test_engine import GOLDENS, expected, prompts_of
+from test_small import records
 
 from model import cpu_kernels, layers, small
 from model.engine import Engine
@@ -66,16 +67,21 @@ def test_layers_in_a_loop_answer_as_those_written_out(dtype, monkeypatch):
 
 
 @has_kernels
-def test_the_small_model_says_in_bfloat16_what_it_says_in_float32():
+def test_the_small_model_says_in_other_numbers_what_it_says_in_float32():
     tokenizer = Tokenizer.from_bytes(small.TOKENIZER.read_bytes(), str(small.TOKENIZER))
-    prompts = [tokenizer.encode_prompt("caption en")] * 8
-    size = Engine.load(EngineSpec(str(small.CHECKPOINT))).image_size
-    pixels = np.random.default_rng(0).integers(0, 256, (8, size, size, 3), np.uint8)
-    answers = {}
-    for dtype in ("float32", "bfloat16"):
-        engine = Engine.load(EngineSpec(str(small.CHECKPOINT), dtype=dtype))
-        answers[dtype] = engine.generate(engine.encode_images(pixels), prompts)
-    assert answers["bfloat16"].tokens == answers["float32"].tokens
+    pixels = np.stack([record["pixels"] for record in records()])
+    prompts = [tokenizer.encode_prompt("caption en")] * len(pixels)
+    spec = EngineSpec(str(small.CHECKPOINT), batch_size=len(pixels), max_new_tokens=40)
+    captions = {}
+    for dtype in ("float32", "bfloat16", "int8"):
+        engine = Engine.load(replace(spec, dtype=dtype))
+        captions[dtype] = engine.generate(engine.encode_images(pixels), prompts).tokens
+    for dtype in ("bfloat16", "int8"):
+        same = [
+            one == other for one, other in zip(captions[dtype], captions["float32"], strict=True)
+        ]
+        # Rounding differs between processors, and may turn one that is a near tie.
+        assert sum(same) >= len(pixels) - 1
 
 
 @has_kernels
