@@ -125,6 +125,7 @@ def print_table(measures: Sequence[Measure]) -> None:
 def print_agreement(
     answers: Sequence[dict[str, Annotation]], exact: Sequence[dict[str, Annotation]], dtype: str
 ) -> None:
+    """How many answers of each task are float32's (`exact`), as they were written."""
     print(f"| answers of {dtype} that are float32's, to the token | |\n| --- | --- |")
     for task in TASKS:
         same = [one[task].raw == other[task].raw for one, other in zip(answers, exact, strict=True)]

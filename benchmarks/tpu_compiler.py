@@ -78,9 +78,8 @@ def scheduled_seconds(hlo: str, chip: Chip, steps: int) -> float:
         for line in computations[name]:
             if loop := re.search(r" while\(.*condition=%?([\w.\-]+), body=%?([\w.\-]+)", line):
                 total += _rounds(computations[loop[1]], steps) * cycles(loop[2])
-            elif branches := re.search(r" conditional\(.*?_computations?=(.*)", line):
-                named = re.findall(r"%([\w.\-]+)", re.split(r"[}]|, metadata", branches[1])[0])
-                total += max(cycles(branch) for branch in named)
+            elif " conditional(" in line:
+                total += max(map(cycles, _branches(line)))
             elif own := re.search(r'"estimated_cycles":"(\d+)"', line):
                 total += int(own[1])
         return total
@@ -100,6 +99,13 @@ def _computations(hlo: str) -> tuple[dict[str, list[str]], str]:
         else:
             lines.append(line)
     return computations, entry
+
+
+def _branches(conditional: str) -> list[str]:
+    """The computations of which one runs."""
+    if several := re.search(r"branch_computations=\{([^}]*)\}", conditional):
+        return re.findall(r"[\w.\-]+", several[1])
+    return re.findall(r"(?:true|false)_computation=%?([\w.\-]+)", conditional)
 
 
 def _rounds(condition: list[str], otherwise: int) -> int:

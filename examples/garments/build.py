@@ -115,9 +115,7 @@ def _draw(
             print(f"scene {number}", flush=True)
 
     patch = CONFIG.vision.patch_size
-    lessons = Lessons.draw(
-        studio, outlines, Tokenizer.load(pieces), seed, range(scenes), patch, report
-    )
+    lessons = Lessons.draw(studio, outlines, Tokenizer.load(pieces), seed, scenes, patch, report)
     lessons.save(path)
 
 

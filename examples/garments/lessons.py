@@ -54,18 +54,18 @@ class Lessons:
         outlines: Outlines,
         tokenizer: Tokenizer,
         seed: int,
-        numbers: range,
+        scenes: int,
         patch: int,
         report: Callable[[int], None] = lambda number: None,
     ) -> Lessons:
-        """Scenes of the seed, by their numbers. report: is told each that is done."""
-        pixels = np.empty((len(numbers), SIZE, SIZE, 3), np.uint8)
+        """Scenes 0 to `scenes` - 1 of the seed. report: is told each that is done."""
+        pixels = np.empty((scenes, SIZE, SIZE, 3), np.uint8)
         wanted, asked = [], []
-        for place, number in enumerate(numbers):
+        for number in range(scenes):
             scene = studio.scene(seed, number)
             shapes = outlines.numbers(scene)
             random = np.random.default_rng((seed, number, 1))
-            pixels[place] = scene.pixels
+            pixels[number] = scene.pixels
             wanted.append(targets(scene, shapes, patch))
             asked.append(pairs(scene, outlines.codes[shapes], random))
             report(number)

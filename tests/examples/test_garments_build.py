@@ -38,7 +38,7 @@ def pieces() -> Tokenizer:
 def lessons(dataset, pieces) -> Lessons:
     outlines = Outlines.load(small.OUTLINES, small.MASK_CODEC)
     studio = Studio(load(dataset, "train"))
-    return Lessons.draw(studio, outlines, pieces, 1, range(SCENES), CONFIG.vision.patch_size)
+    return Lessons.draw(studio, outlines, pieces, 1, SCENES, CONFIG.vision.patch_size)
 
 
 def same(one, other) -> None:
