@@ -49,7 +49,7 @@ def unrolled(depth: int, remat: bool) -> int:
 
 
 def project(equation: str, x: jax.Array, weight: jax.Array | Packed) -> jax.Array:
-    """The einsum of activations and a weight, or what stands for it, in x's dtype.
+    """The einsum of activations and a weight, in x's dtype; in float32 of a packed weight.
 
     weight: numbers, bfloat16's bits (see model.bits) or packed for a CPU (see model.packed).
     Sums are kept in float32 whatever the operands: it is what accelerators do anyway, and on a CPU

@@ -37,7 +37,7 @@ class Packed:
     layer: jax.Array | int
 
     def product(self, equation: str, x: jax.Array) -> jax.Array:
-        """The einsum of x and the weight, in x's dtype."""
+        """The einsum of x, in float32 or bfloat16, and the weight: float32."""
         inputs, output = equation.split("->")
         ours, theirs = inputs.split(",")
         summed = [axis for axis in theirs if axis in ours and axis not in output]
@@ -46,15 +46,19 @@ class Packed:
         sizes = dict(zip(ours, x.shape, strict=True)) | dict(zip(theirs, self.shape, strict=True))
         rows = x.transpose([ours.index(axis) for axis in kept + summed])
         rows = rows.reshape(-1, prod(sizes[axis] for axis in summed))
-        product = self._multiply(rows, prod(sizes[axis] for axis in rest))
+        product = self._multiply(rows, prod(sizes[axis] for axis in rest), jnp.float32)
         product = product.reshape([sizes[axis] for axis in kept + rest])
         return product.transpose([(kept + rest).index(axis) for axis in output])
 
     def gated_product(self, x: jax.Array) -> jax.Array:
-        """gelu(x · W[0]) · (x · W[1]) of x [..., D] and a weight [2, D, F] that `is_gated`."""
+        """gelu(x · W[0]) · (x · W[1]) of x [..., D] and a weight [2, D, F] that `is_gated`.
+
+        In bfloat16, to which the next product would round it, so that half as much is moved.
+        """
         outputs = self.shape[-1]
         rows = x.reshape(-1, x.shape[-1])
-        return self._multiply(rows, outputs, gated=True).reshape(*x.shape[:-1], outputs)
+        product = self._multiply(rows, outputs, jnp.bfloat16, gated=True)
+        return product.reshape(*x.shape[:-1], outputs)
 
     def rows(self, index: jax.Array, dtype: Any) -> jax.Array:
         """Rows of a table [V, D], packed for products that sum over D: index [...] -> [..., D]."""
@@ -68,13 +72,15 @@ class Packed:
             numbers = rows * jnp.repeat(scales, GROUP, axis=-1)[..., : rows.shape[-1]]
         return numbers[..., : self.shape[1]].astype(dtype)
 
-    def _multiply(self, rows: jax.Array, outputs: int, gated: bool = False) -> jax.Array:
+    def _multiply(
+        self, rows: jax.Array, outputs: int, dtype: Any, gated: bool = False
+    ) -> jax.Array:
         data, scales, offsets = self.panels
         if scales is not None:
-            return matmul_int8(rows, data, scales, offsets, self.layer, outputs, gated)
+            return matmul_int8(rows, data, scales, offsets, self.layer, outputs, dtype, gated)
         odd = rows.shape[1] % 2
         rows = jnp.pad(rows, ((0, 0), (0, odd))) if odd else rows
-        return matmul_bfloat16(rows, data, self.layer, outputs, gated)
+        return matmul_bfloat16(rows, data, self.layer, outputs, dtype, gated)
 
 
 def is_gated(hidden: int) -> bool:

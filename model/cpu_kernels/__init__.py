@@ -11,6 +11,7 @@ import platform
 from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -47,17 +48,22 @@ def missing() -> str | None:
 
 
 def matmul_bfloat16(
-    x: jax.Array, panels: jax.Array, layer: jax.Array | int, outputs: int, gated: bool = False
+    x: jax.Array,
+    panels: jax.Array,
+    layer: jax.Array | int,
+    outputs: int,
+    dtype: Any = jnp.float32,
+    gated: bool = False,
 ) -> jax.Array:
-    """x [M, K] times one layer's weights [K, N], in x's dtype, sums in float32: [M, outputs].
+    """x [M, K] times one layer's weights [K, N], sums in float32: [M, outputs].
 
     x: float32, of which each number is rounded to bfloat16, or bfloat16; K is even.
+    dtype: of what comes out, float32 or bfloat16.
     panels: uint16[L, P, K / 2, 32], bfloat16's bits as `pack_bfloat16` arranges them.
     gated: N is 2 * outputs in panels by turns, of which each two give gelu(first) * second.
     """
-    call = jax.ffi.ffi_call(
-        "palipipe_matmul_bfloat16", jax.ShapeDtypeStruct((len(x), outputs), x.dtype)
-    )
+    shape = jax.ShapeDtypeStruct((len(x), outputs), dtype)
+    call = jax.ffi.ffi_call("palipipe_matmul_bfloat16", shape)
     return call(x, panels, jnp.int32(layer), gated=gated)
 
 
@@ -68,6 +74,7 @@ def matmul_int8(
     offsets: jax.Array,
     layer: jax.Array | int,
     outputs: int,
+    dtype: Any = jnp.float32,
     gated: bool = False,
 ) -> jax.Array:
     """As `matmul_bfloat16`, of int8 weights; sums are exact within a group of inputs.
@@ -76,9 +83,8 @@ def matmul_int8(
     panels: int8[L, P, ceil(K / 4), 64]. scales: float32, offsets: int32[L, P, groups, 16], all as
         `pack_int8` makes them.
     """
-    call = jax.ffi.ffi_call(
-        "palipipe_matmul_int8", jax.ShapeDtypeStruct((len(x), outputs), x.dtype)
-    )
+    shape = jax.ShapeDtypeStruct((len(x), outputs), dtype)
+    call = jax.ffi.ffi_call("palipipe_matmul_int8", shape)
     return call(x, panels, scales, offsets, jnp.int32(layer), gated=gated)
 
 

@@ -98,8 +98,8 @@ Tiles& Tile(ffi::ThreadPool& pool, const Number* x, int64_t rows, int64_t inputs
 }
 
 template <int R, int C>
-void MultiplyTile(const uint32_t* x, const uint16_t* w, int64_t w_stride, int64_t steps, Sums sums,
-                  bool first) {
+void MultiplyTile(const uint32_t* x, const uint32_t* next, const uint16_t* w, int64_t w_stride,
+                  int64_t steps, Sums sums, bool first) {
   __m512 sum[R][C];
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r)
@@ -114,6 +114,7 @@ void MultiplyTile(const uint32_t* x, const uint16_t* w, int64_t w_stride, int64_
       weights[c] = (__m512bh)_mm512_loadu_si512(at);
       _mm_prefetch(reinterpret_cast<const char*>(at) + kAhead, _MM_HINT_T0);
     }
+    _mm_prefetch(reinterpret_cast<const char*>(next + k * R), _MM_HINT_T1);
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
       __m512bh activation = (__m512bh)_mm512_set1_epi32(x[k * R + r]);
@@ -193,8 +194,8 @@ struct Scales {
 };
 
 template <int R, int C>
-void MultiplyTile(const uint32_t* x, const float* x_scales, const int8_t* w, int64_t w_stride,
-                  Scales w_scales, int64_t steps, Sums sums, bool first) {
+void MultiplyTile(const uint32_t* x, const uint32_t* next, const float* x_scales, const int8_t* w,
+                  int64_t w_stride, Scales w_scales, int64_t steps, Sums sums, bool first) {
   constexpr int64_t kSteps = kGroup / 4;
   for (int64_t start = 0; start < steps; start += kSteps, first = false) {
     int64_t group = start / kSteps, end = std::min(start + kSteps, steps);
@@ -212,6 +213,7 @@ void MultiplyTile(const uint32_t* x, const float* x_scales, const int8_t* w, int
         weights[c] = _mm512_loadu_si512(at);
         _mm_prefetch(reinterpret_cast<const char*>(at) + kAhead, _MM_HINT_T0);
       }
+      _mm_prefetch(reinterpret_cast<const char*>(next + k * R), _MM_HINT_T1);
 #pragma GCC unroll 16
       for (int r = 0; r < R; ++r) {
         __m512i activation = _mm512_set1_epi32(x[k * R + r]);
@@ -287,7 +289,8 @@ template <typename Number>
 Output(Number*, int64_t, bool) -> Output<Number>;
 
 // Multiplies all tiles: the outputs are cut into tasks, the inputs into blocks.
-// multiply(tile, height, panel, panels, start, steps, sums) adds one block to the sums of a tile.
+// multiply(tile, next, height, panel, panels, start, steps, sums) adds one block to the sums of a
+// tile, and meanwhile fetches the activations at `next`, which are those of the tile after it.
 template <typename Out, typename Multiply>
 void MultiplyTiles(ffi::ThreadPool& pool, Tiles& x, Out out, const Multiply& multiply) {
   int64_t panels = out.panels(), tasks = (panels + kTaskPanels - 1) / kTaskPanels;
@@ -301,10 +304,12 @@ void MultiplyTiles(ffi::ThreadPool& pool, Tiles& x, Out out, const Multiply& mul
     Sums sums{Scratch<Sums>((last - first) * kRows * kTaskPanels * kLanes), kTaskPanels * kLanes};
     for (int64_t start = 0; start < x.steps; start += block)
       for (int64_t tile = first; tile < last; ++tile)
-        for (int64_t panel = begin; panel < end; panel += side)
-          multiply(tile, x.height(tile), panel, std::min(side, end - panel), start,
-                   std::min(block, x.steps - start),
+        for (int64_t panel = begin; panel < end; panel += side) {
+          bool leaves = panel + side >= end && tile + 1 < last;
+          multiply(tile, x.at(leaves ? tile + 1 : tile, start), x.height(tile), panel,
+                   std::min(side, end - panel), start, std::min(block, x.steps - start),
                    Sums{sums.at((tile - first) * kRows, panel - begin), sums.stride});
+        }
     for (int64_t row = first * kRows; row < std::min(last * kRows, x.rows); ++row)
       out.StoreRow(sums, row, row - first * kRows, begin, end);
   });
@@ -314,9 +319,9 @@ template <typename Out>
 void MultiplyBfloat16(ffi::ThreadPool& pool, Tiles& x, const uint16_t* weights, Out out) {
   int64_t size = x.steps * 2 * kLanes;
   MultiplyTiles(pool, x, out,
-                [&](int64_t tile, int64_t height, int64_t panel, int64_t panels, int64_t start,
+                [&](int64_t tile, const uint32_t* next, int64_t height, int64_t panel, int64_t panels, int64_t start,
                     int64_t steps, Sums sums) {
-                  MultiplyTileOf(height, panels, x.at(tile, start),
+                  MultiplyTileOf(height, panels, x.at(tile, start), next,
                                  weights + panel * size + start * 2 * kLanes, size, steps, sums,
                                  start == 0);
                 });
@@ -326,10 +331,10 @@ template <typename Out>
 void MultiplyInt8(ffi::ThreadPool& pool, Tiles& x, const int8_t* weights, Scales scales, Out out) {
   int64_t size = x.steps * 4 * kLanes;
   MultiplyTiles(pool, x, out,
-                [&](int64_t tile, int64_t height, int64_t panel, int64_t panels, int64_t start,
+                [&](int64_t tile, const uint32_t* next, int64_t height, int64_t panel, int64_t panels, int64_t start,
                     int64_t steps, Sums sums) {
                   int64_t group = start * 4 / kGroup;
-                  MultiplyTileOf(height, panels, x.at(tile, start), x.scales_at(tile, group),
+                  MultiplyTileOf(height, panels, x.at(tile, start), next, x.scales_at(tile, group),
                                  weights + panel * size + start * 4 * kLanes, size,
                                  scales.at(panel, group), steps, sums, start == 0);
                 });
