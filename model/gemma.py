@@ -8,13 +8,15 @@ tokens.
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeVar
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from model.apart import APART, layer_of
 from model.bits import bits, numbers
 from model.config import GemmaConfig
 from model.layers import (
@@ -59,7 +61,13 @@ class Cache(NamedTuple):
         )
 
 
-OptionalCache = TypeVar("OptionalCache", Cache, None)
+AnyCache = Cache | tuple[Cache, ...]
+"""Of all layers in one, or one of each: where layers are apart, so are their caches."""
+
+
+def slots_of(cache: AnyCache) -> int:
+    """Tokens that there is room for."""
+    return jax.tree.leaves(cache)[0].shape[2]
 
 
 class Seen(NamedTuple):
@@ -204,6 +212,10 @@ class Block(nn.Module):
             self.post_ffw_norm = RMSNorm()
 
     def __call__(self, carry, layer, turn, mask, slot, last=None):
+        return self.one(carry, layer, turn, mask, slot, last, layer == self.config.depth - 1), None
+
+    def one(self, carry, layer, turn, mask, slot, last, is_last):
+        """The carry behind this layer. is_last: of all layers, bool or a traced one."""
         x, cache = carry
         normed = self.pre_attention_norm(x)
         seen, cache = self.attn.remember(normed, turn, cache, layer, slot)
@@ -215,10 +227,11 @@ class Block(nn.Module):
             rows = jax.tree.map(lambda each: _row(each, last), (x, normed, turn, mask))
             return x.at[:, :1].set(block._go_on(rows, seen, layer))
 
-        if last is None:
-            return (whole(self), cache), None
-        x = nn.cond(layer == self.config.depth - 1, only_last, whole, self)
-        return (x, cache), None
+        if last is None or is_last is False:
+            return whole(self), cache
+        if is_last is True:
+            return only_last(self), cache
+        return nn.cond(is_last, only_last, whole, self), cache
 
     def _go_on(self, rows, seen, layer):
         x, normed, turn, mask = rows
@@ -305,10 +318,10 @@ class Gemma(nn.Module):
         x: jax.Array,
         positions: jax.Array,
         mask: jax.Array,
-        cache: OptionalCache,
+        cache: AnyCache | None,
         slot: jax.Array | None = None,
         last: jax.Array | None = None,
-    ) -> tuple[jax.Array, OptionalCache]:
+    ) -> tuple[jax.Array, Any]:
         """Runs all layers.
 
         x: [B, T, D]. positions: int32[B, T]. mask: bool[B, T, S].
@@ -320,10 +333,37 @@ class Gemma(nn.Module):
             thirtieth to a thirteenth in Gemma 2.
         Returns final hidden states [B, T, D], or [B, 1, D] of `last`, and the cache.
         """
-        layers = jnp.arange(self.config.depth)
         turn = Turn.at(positions, self.config.head_dim)
-        (x, cache), _ = self.layers((x, cache), layers, turn, mask, slot, last)
+        if self.has_variable(APART, "layers"):
+            x, cache = self._one_by_one((x, cache), turn, mask, slot, last)
+        else:
+            layers = jnp.arange(self.config.depth)
+            (x, cache), _ = self.layers((x, cache), layers, turn, mask, slot, last)
         return self.final_norm(x if last is None else x[:, :1]), cache
+
+    def _one_by_one(self, carry, turn, mask, slot, last):
+        """The layers that are apart, one written out behind the other."""
+        x, caches = carry
+        layers: dict = self.get_variable(APART, "layers")
+        block = Block(self.config, parent=None)
+        after = []
+        for number in range(self.config.depth):
+            carry = (x, None if caches is None else caches[number])
+            is_last = number == self.config.depth - 1
+            x, cache = block.apply(
+                {"params": layer_of(layers, number)},
+                *(carry, 0, turn, mask, slot, last, is_last),
+                method="one",
+            )
+            after.append(cache)
+        return x, None if caches is None else tuple(after)
+
+    def empty_cache(self, rows: int, slots: int, dtype: DTypeLike) -> AnyCache:
+        """For so many rows and tokens, in the form in which the layers are."""
+        if not self.has_variable(APART, "layers"):
+            return Cache.empty(self.config, rows, slots, dtype)
+        one = replace(self.config, depth=1)
+        return tuple(Cache.empty(one, rows, slots, dtype) for _ in range(self.config.depth))
 
     def logits(self, x: jax.Array) -> jax.Array:
         """Hidden states [..., D] to float32 logits [..., V], capped where the config says so."""

@@ -12,7 +12,9 @@ import jax.numpy as jnp
 
 from model.bits import numbers
 from model.cpu_kernels import attention
+from model.fused_attention import fits, fused_attend
 from model.packed import Packed, weight
+from model.target import target
 
 MASKED = -2.3819763e38
 """Logit of a pair that may not attend: as low as bfloat16 goes, and finite.
@@ -57,7 +59,8 @@ def project(equation: str, x: jax.Array, weight: jax.Array | Packed) -> jax.Arra
     """
     if isinstance(weight, Packed):
         return weight.product(equation, x)
-    product = jnp.einsum(equation, x, numbers(weight, x.dtype), preferred_element_type=jnp.float32)
+    sums = x.dtype if target().narrow_products else jnp.float32
+    product = jnp.einsum(equation, x, numbers(weight, x.dtype), preferred_element_type=sums)
     return product.astype(x.dtype)
 
 
@@ -102,6 +105,8 @@ def attend(
     Returns [B, T, N, H] in q's dtype; logits and softmax are float32. Where they would be many,
     queries are taken some at a time.
     """
+    if fits(q, cap):
+        return fused_attend(q, k, v, mask)
     B, T, N, H = q.shape
     of_a_query = B * N * k.shape[1]
     logits = FAST_LOGITS if FEWEST_QUERIES * of_a_query <= FAST_LOGITS else MOST_LOGITS

@@ -103,7 +103,11 @@ def weight(
     shape: tuple[int, ...],
     layer: jax.Array | int | None,
 ) -> Any:
-    """The module's parameter, or the packed weight that stands for it: see `project`."""
+    """The module's parameter, or what stands for it: a packed weight (see `project`), or the tuple
+    of its halves (see model.apart)."""
     if module.has_variable(PACKED, name):
         return Packed(module.get_variable(PACKED, name), shape, 0 if layer is None else layer)
+    halves = module.variables.get("params", {}).get(name)
+    if isinstance(halves, tuple):
+        return halves
     return module.param(name, init, shape)

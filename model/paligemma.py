@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from model.config import PaliGemmaConfig
-from model.gemma import Cache, Gemma
+from model.gemma import AnyCache, Gemma, slots_of
 from model.masks import extend_mask, positions_of, prefix_mask
 from model.vision import SigLIP
 
@@ -85,7 +85,7 @@ class PaliGemma(nn.Module):
 
     def prefill(
         self, image_tokens: jax.Array, text: jax.Array, text_valid: jax.Array, new_tokens: int
-    ) -> tuple[jax.Array, Cache, jax.Array]:
+    ) -> tuple[jax.Array, AnyCache, jax.Array]:
         """Reads picture and prompt, and leaves room for `new_tokens` of an answer.
 
         image_tokens: [B, N, D] of `encode`. text: int32[B, T], padded on the right.
@@ -95,7 +95,7 @@ class PaliGemma(nn.Module):
         x, valid = self._join(image_tokens, text, text_valid)
         slots = x.shape[1] + new_tokens
         cache_dtype = self.cache_dtype or self.dtype
-        cache = Cache.empty(self.config.language, x.shape[0], slots, cache_dtype)
+        cache = self.llm.empty_cache(x.shape[0], slots, cache_dtype)
         mask = prefix_mask(valid, jnp.zeros_like(valid, jnp.int32))
         positions = positions_of(valid)
         # The last valid token is the first of those with the highest position.
@@ -104,15 +104,15 @@ class PaliGemma(nn.Module):
         return self.llm.logits(hidden[:, 0]), cache, valid
 
     def extend(
-        self, tokens: jax.Array, step: jax.Array | int, prompt_valid: jax.Array, cache: Cache
-    ) -> tuple[jax.Array, Cache]:
+        self, tokens: jax.Array, step: jax.Array | int, prompt_valid: jax.Array, cache: AnyCache
+    ) -> tuple[jax.Array, AnyCache]:
         """Goes on by one token a row.
 
         tokens: int32[B], the answer's token number `step` (from 0). prompt_valid: bool[B, P].
         Returns float32 logits [B, V] of token number step + 1, and the cache.
         """
         slot = prompt_valid.shape[1] + jnp.asarray(step, jnp.int32)
-        mask = extend_mask(prompt_valid, cache.k.shape[2], slot)
+        mask = extend_mask(prompt_valid, slots_of(cache), slot)
         positions = jnp.sum(prompt_valid, axis=1, dtype=jnp.int32)[:, None] + step
         hidden, cache = self.llm(self.llm.embed(tokens[:, None]), positions, mask, cache, slot)
         return self.llm.logits(hidden[:, 0]), cache

@@ -15,9 +15,11 @@ import jax.numpy as jnp
 
 from model.config import PaliGemmaConfig
 from model.decoding import Greedy, Strategy, Task
+from model.gpu import target_of
 from model.grammar import Grammar
 from model.paligemma import PaliGemma
 from model.sharding import Placement
+from model.target import traced_for
 from model.turns import in_turns, turns_of
 from model.weights import DTYPES, Weights
 
@@ -93,10 +95,11 @@ def compile_programs(
     model = PaliGemma(config, weights.computed_in, cache_dtype=weights.cache_dtype)
     at = weights.placement
     lengths = sorted(set(spec.prompt_lengths))
-    return Programs(
-        encode=compile_encode(model, variables, spec, at),
-        generate={n: compile_generate(model, variables, spec, n, at) for n in lengths},
-    )
+    with traced_for(target_of(at, weights.dtype)):
+        return Programs(
+            encode=compile_encode(model, variables, spec, at),
+            generate={n: compile_generate(model, variables, spec, n, at) for n in lengths},
+        )
 
 
 def compile_encode(

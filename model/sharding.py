@@ -86,15 +86,19 @@ class Placement:
         """Of what every device holds."""
         return NamedSharding(self.mesh, PartitionSpec())
 
-    def of_parameter(self, name: str, shape: tuple[int, ...]) -> NamedSharding:
-        """name: as in a checkpoint, `llm/layers/mlp/linear`.
+    def of_parameter(
+        self, name: str, shape: tuple[int, ...], axes: Sequence[int] | None = None
+    ) -> NamedSharding:
+        """name: as in a checkpoint, `llm/layers/mlp/linear`. axes: which of the parameter's an
+        array has that is only a part of it (see model.apart); None for all.
 
         An axis that `model` doesn't divide stays whole on each device: the keys and values of a
         decoder with a single head for them.
         """
         for pattern, axis in SPLIT_AXIS:
             if re.fullmatch(pattern, name) and shape[axis] % self.tensor_parallel == 0:
-                return NamedSharding(self.mesh, PartitionSpec(*[None] * axis, MODEL))
+                parts = [MODEL if each == axis else None for each in axes or range(len(shape))]
+                return NamedSharding(self.mesh, PartitionSpec(*parts))
         return self.everywhere
 
     def put(self, name: str, array: Any) -> jax.Array:

@@ -1,21 +1,22 @@
 """How an engine holds a model's weights on its devices, and in which numbers it computes.
 
-Accelerators, and float32 anywhere, take weights as they are. A CPU with the kernels takes bfloat16
-and int8 packed for them and computes in float32 between the products; a CPU without them takes
-bfloat16 as bits (see model.bits).
+TPUs, and float32 on a CPU, take weights as they are; GPUs take each layer apart (see model.apart).
+A CPU with the kernels takes bfloat16 and int8 packed for them and computes in float32 between the
+products; a CPU without them takes bfloat16 as bits (see model.bits).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from model import cpu_kernels
+from model import apart, cpu_kernels
 from model.bits import SLICED, needs_bits, weights_as_bits
 from model.checkpoint.tree import flatten, parameter_shapes, unflatten
 from model.config import PaliGemmaConfig
@@ -35,6 +36,7 @@ class Form(Enum):
     NUMBERS = "numbers"
     BITS = "bits"
     PANELS = "panels"
+    APART = "apart"
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ class Weights:
             raise DtypeUnavailable(f"int8 can't be used here: {why_not}; use bfloat16")
         if dtype != "float32" and not why_not:
             return cls(dtype, Form.PANELS, placement)
+        if placement.device.platform in apart.PLATFORMS:
+            return cls(dtype, Form.APART, placement)
         as_bits = needs_bits(dtype, placement.device.platform)
         return cls(dtype, Form.BITS if as_bits else Form.NUMBERS, placement)
 
@@ -75,40 +79,63 @@ class Weights:
         """Of keys and values, where it isn't that of the computation."""
         return jnp.uint16 if self.form is Form.BITS else None
 
-    def put(self, name: str, array: np.ndarray) -> jax.Array | Panels:
+    def put(self, name: str, array: Any) -> Any:
         """One parameter where it belongs; the array's memory is taken over where that helps."""
         if self.form is Form.PANELS and is_packed(name):
             return pack(name, array, self.dtype, in_place=True)
+        if self._is_apart(name):
+            place = self._place_apart(name, array.shape)
+            return apart.split(name, array, lambda part: jax.device_put(part, place))
         return self.placement.put(name, array)
 
     def variables(self, params: dict) -> dict:
         """The variables that programs take, of parameters as they are or as `put` gave them."""
-        if self.form is not Form.PANELS:
+        if self.form in (Form.NUMBERS, Form.BITS):
             params = self.placement.put_all(params)
             return {"params": weights_as_bits(params) if self.form is Form.BITS else params}
-        kept, packed = {}, {}
+        kept, others = {}, {}
         for name, leaf in flatten(params).items():
-            if isinstance(leaf, Panels):
-                packed[name] = leaf
-            elif is_packed(name):
-                packed[name] = pack(name, np.asarray(leaf, jnp.bfloat16), self.dtype)
+            if isinstance(leaf, Panels | tuple):
+                others[name] = leaf
+            elif self.form is Form.PANELS and is_packed(name):
+                others[name] = pack(name, np.asarray(leaf, jnp.bfloat16), self.dtype)
+            elif self._is_apart(name):
+                others[name] = self.put(name, jnp.asarray(leaf, self.loaded_as))
             else:
                 kept[name] = self.placement.put(name, jnp.asarray(leaf, self.loaded_as))
-        return {"params": unflatten(kept), PACKED: unflatten(packed)}
+        return self._variables(kept, others)
 
     def shapes(self, config: PaliGemmaConfig) -> dict:
         """The variables of a checkpoint as `jax.ShapeDtypeStruct`s that know their places."""
-        kept, packed = {}, {}
+        kept, others = {}, {}
         for name, shape in parameter_shapes(config).items():
             if self.form is Form.PANELS and is_packed(name):
                 panels = packed_shapes(name, shape, self.dtype)
-                packed[name] = Panels(*map(self._everywhere, panels))
+                others[name] = Panels(*map(self._everywhere, panels))
+            elif self._is_apart(name):
+                part = jax.ShapeDtypeStruct(
+                    [shape[axis] for axis in apart.axes_left(name, len(shape))],
+                    self.loaded_as,
+                    sharding=self._place_apart(name, shape),
+                )
+                others[name] = apart.repeated(shape[: apart.axes_apart(name)], part)
             else:
                 is_bits = self.form is Form.BITS and name.rpartition("/")[2] in SLICED
                 dtype = jnp.uint16 if is_bits else jnp.dtype(self.loaded_as)
                 kept[name] = jax.ShapeDtypeStruct(shape, dtype)
-        variables = {"params": self.placement.shapes(unflatten(kept))}
-        return variables | ({PACKED: unflatten(packed)} if packed else {})
+        return self._variables(flatten(self.placement.shapes(unflatten(kept))), others)
+
+    def _is_apart(self, name: str) -> bool:
+        return self.form is Form.APART and apart.is_apart(name)
+
+    def _place_apart(self, name: str, shape: tuple[int, ...]) -> jax.sharding.Sharding:
+        return self.placement.of_parameter(name, shape, apart.axes_left(name, len(shape)))
+
+    def _variables(self, kept: dict, others: dict) -> dict:
+        """Of parameters by name. others: those in the form that isn't a checkpoint's."""
+        variables = {"params": unflatten(kept)}
+        collection = apart.APART if self.form is Form.APART else PACKED
+        return variables | ({collection: unflatten(others)} if others else {})
 
     def _everywhere(self, part: jax.ShapeDtypeStruct | None) -> jax.ShapeDtypeStruct | None:
         return part and jax.ShapeDtypeStruct(
