@@ -29,15 +29,23 @@ $(VENV)/test.stamp: requirements/dev.txt $(VENV)/run.stamp
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt
 	@touch $@
 
-# The TPU's compiler, for tests without a TPU. It lies beside the environment and not in it: jax that
-# can import it looks for a chip at each start, and says that there is none.
+# The compilers of TPUs and GPUs, for tests without either. They lie beside the environment and not in
+# it: jax that can import them looks for a chip at each start, and says that there is none.
 ifeq ($(shell uname -sm),Linux x86_64)
-TPU_COMPILER := $(VENV)/tpu.stamp
+COMPILERS := $(VENV)/tpu.stamp $(VENV)/gpu.stamp
 endif
 
 $(VENV)/tpu.stamp: requirements/tpu.txt | $(BIN)/uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --target $(VENV)/tpu --no-deps --require-hashes \
 		-r requirements/tpu.txt
+	@touch $@
+
+# Of what the image for GPUs has, the compiler and its assembler.
+$(VENV)/gpu.stamp: requirements/gpu.txt | $(BIN)/uv
+	awk '/^[a-z]/ { wanted = /^(jax-cuda12-pjrt|nvidia-cuda-nvcc-cu12)==/ } wanted' $< \
+		> $(VENV)/gpu-compiler.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --target $(VENV)/gpu --no-deps --require-hashes \
+		-r $(VENV)/gpu-compiler.txt
 	@touch $@
 
 demo: $(VENV)/run.stamp
@@ -48,10 +56,10 @@ demo: $(VENV)/run.stamp
 # Two files of tests at a time: most wait for processes that they start, or compile on one core.
 SIDE_BY_SIDE := --numprocesses 2 --dist loadfile
 
-test: lint $(TPU_COMPILER)
+test: lint $(COMPILERS)
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
-test-slow: lint $(TPU_COMPILER)
+test-slow: lint $(COMPILERS)
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "slow or not slow"
 
 lint: $(VENV)/test.stamp

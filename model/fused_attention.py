@@ -18,8 +18,9 @@ IMPLEMENTATION: Literal["cudnn", "xla"] = "cudnn"
 
 def fits(q: jax.Array, cap: float | None) -> bool:
     """Whether it is to be used, and can be: for several queries in bfloat16 without a soft cap."""
-    usable = q.dtype == jnp.bfloat16 and cap is None and q.shape[1] > 1
-    return usable and target().fused_attention
+    _, queries, _, channels = q.shape
+    usable = q.dtype == jnp.bfloat16 and cap is None and queries > 1
+    return usable and channels <= target().fused_channels
 
 
 def fused_attend(

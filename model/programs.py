@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from model.config import PaliGemmaConfig
 from model.decoding import Greedy, Strategy, Task
-from model.gpu import target_of
+from model.gpu import decoding_options, target_of
 from model.grammar import Grammar
 from model.paligemma import PaliGemma
 from model.sharding import Placement
@@ -163,7 +163,7 @@ def compile_generate(
             rules,
             rows((), jnp.int32),
         )
-        .compile()
+        .compile(compiler_options=decoding_options(placement))
     )
 
 

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Target:
-    """fused_attention: by cuDNN (see model.fused_attention).
+    """fused_channels: attention of heads that are no wider is cuDNN's (see model.fused_attention).
 
     narrow_products: a product's sums, kept in float32, are rounded to its inputs' type by the
         product itself. On a GPU a library's call takes the rounding in, and bias, GELU or the
         addition behind it, only if it is asked for so; on a CPU it would be three times slower.
     """
 
-    fused_attention: bool = False
+    fused_channels: int = 0
     narrow_products: bool = False
 
 

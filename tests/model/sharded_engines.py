@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from model import apart
 from model.checkpoint import load, read_config
 from model.decoding import Beam, Greedy
 from model.engine import Engine
@@ -14,19 +15,23 @@ from model.fit import fitted
 from model.programs import EngineSpec
 
 GOLDENS = Path(__file__).parents[1] / "data" / "goldens"
-CASES = [  # checkpoint, devices, of which a copy of the model takes, strategy
+CASES = [  # checkpoint, devices, of which a copy of the model takes, strategy, layers
     ("bv_paligemma1", 4, 1, "greedy"),
     ("bv_paligemma1", 4, 4, "greedy"),
     ("bv_paligemma2", 2, 2, "greedy"),
     ("bv_paligemma2", 4, 2, "greedy"),
     ("bv_paligemma2", 4, 2, "beam"),
     ("bv_paligemma2_bf16", 2, 2, "greedy"),
+    ("bv_paligemma1", 4, 1, "greedy", "apart"),
+    ("bv_paligemma2", 4, 2, "greedy", "apart"),
+    ("bv_paligemma2", 4, 2, "beam", "apart"),
 ]
 STRATEGIES = {"greedy": Greedy(), "beam": Beam(3)}
 
 
-def answers(checkpoint, devices, tensor_parallel, strategy):
+def answers(checkpoint, devices, tensor_parallel, strategy, layers="stacked"):
     """What an engine on so many devices answers to a golden's pictures and prompts."""
+    apart.PLATFORMS = ("cpu",) if layers == "apart" else ()
     path = str(GOLDENS / f"{checkpoint}.npz")
     with np.load(GOLDENS / f"{checkpoint}.expected.npz", allow_pickle=False) as arrays:
         golden = dict(arrays)
