@@ -31,7 +31,7 @@ from model.programs import EngineSpec
 from model.weights import Weights
 
 PROMPT_TOKENS, NEW_TOKENS = 8, 16
-RIVAL = Path(__file__).parent / "rivals" / "transformers_cpu.py"
+RIVAL = Path(__file__).parent / "rivals" / "transformers_engine.py"
 
 
 @dataclass
@@ -92,12 +92,12 @@ def seconds(loaded: Engine, new_tokens: int) -> float:
 
 
 @contextmanager
-def rival(python: str | None) -> Iterator[subprocess.Popen[str] | None]:
-    """transformers, loaded and waiting."""
+def rival(python: str | None, device: str) -> Iterator[subprocess.Popen[str] | None]:
+    """transformers, loaded and waiting. device: as torch calls it."""
     if python is None:
         yield None
         return
-    command = [python, str(RIVAL)]
+    command = [python, str(RIVAL), device]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as one:
         if one.stdout is None or one.stdout.readline() != "ready\n":
             raise SystemExit(f"{python} could not load the model; has it torch and transformers?")
@@ -126,7 +126,7 @@ def main() -> None:
     options = parser.parse_args()
     print("| engine | batch | to 1st token, s/image | a step, s | s/image | images/s | times |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
-    with rival(options.rival_python) as other:
+    with rival(options.rival_python, "cpu") as other:
         for batch in options.batch or (4, 1):
             theirs = Best()
             for dtype in options.dtype or ("bfloat16", "int8"):

@@ -27,40 +27,24 @@ from benchmarks.gpu_compiler import (
 
 GIB = 1 << 30
 PROMPT, NEW = 8, 16
-PARTS = {
-    "encoding": ("vision block",),
-    "prefill": ("decoder block, prefill", "decoder block, last of the prefill"),
-    "a token": ("decoder block, one token", "unembed"),
-}
-"""Of what layers each consists; prefill ends with an unembedding too."""
 
 
-def parts(model: str, batch: int, device: object, programs: object) -> Iterator[str]:
-    """Rows of the table."""
-    from benchmarks.tpu_layers import layers
-    from model.config import CONFIGS
+def rows_of(model: str, batch: int, device: object, programs: object) -> Iterator[str]:
+    """Of the table."""
+    from benchmarks.parts import parts
 
-    kinds = {layer.kind: layer for layer in layers(CONFIGS[model], batch, device)}
-    encode, generate = programs.encode, programs.generate[PROMPT]
-    generated = moved(generate.as_text())
-    found = {
-        "encoding": (moved(encode.as_text()).once, 1),
-        "prefill": (generated.once, 1),
-        "a token": (generated.a_round, NEW - 1),
+    generated = moved(programs.generate[PROMPT].as_text())
+    bytes_moved = {
+        "encoding": moved(programs.encode.as_text()).once,
+        "prefill": generated.once,
+        "a token": generated.a_round,
     }
-    for part, names in PARTS.items():
-        bytes_moved, rounds = found[part]
-        flops = least = 0.0
-        for name in names:
-            times = kinds[name].times / (NEW if name == "unembed" else rounds)
-            flops += times * kinds[name].flops
-            least += times * kinds[name].bytes
-        if part == "prefill":
-            flops, least = flops + kinds["unembed"].flops, least + kinds["unembed"].bytes
+    for part in parts(model, batch, device):
+        moves = bytes_moved[part.name]
         yield (
-            f"| {model} | {batch} | {part} | {flops / 1e12:.2f} | {flops / FLOPS * 1e3:.2f} "
-            f"| {least / 1e9:.2f} | {bytes_moved / 1e9:.2f} | {bytes_moved / least:.2f} "
-            f"| {bytes_moved / BANDWIDTH * 1e3:.2f} |"
+            f"| {model} | {batch} | {part.name} | {part.flops / 1e12:.2f} "
+            f"| {part.flops / FLOPS * 1e3:.2f} | {part.bytes / 1e9:.2f} | {moves / 1e9:.2f} "
+            f"| {moves / part.bytes:.2f} | {moves / BANDWIDTH * 1e3:.2f} |"
         )
 
 
@@ -102,7 +86,7 @@ def main() -> None:
         with mock.patch.object(apart, "PLATFORMS", platforms), traced_for_gpus(target):
             programs, _ = trial.of(options.batch)
         if options.gpus == 1:
-            for row in parts(model, options.batch, chips[0], programs):
+            for row in rows_of(model, options.batch, chips[0], programs):
                 print(row)
         print(f"{model} at batch {options.batch} needs {needed(programs) / GIB:.1f} GiB a GPU")
 

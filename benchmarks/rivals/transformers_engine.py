@@ -1,7 +1,8 @@
-"""PaliGemma 3B by transformers on a CPU, as a process that is asked for timings.
+"""PaliGemma 3B by transformers, as a process that is asked for timings.
 
-Run by benchmarks.cpu_engine with a Python that has torch and transformers. Reads lines of
-`batch new_tokens` and answers each with the seconds that one call of `generate` took.
+Run by benchmarks.cpu_engine and benchmarks.gpu_engine with a Python that has torch and
+transformers, and torch's name of the device. Reads lines of `batch new_tokens` and answers each
+with the seconds that one call of `generate` took.
 """
 
 import sys
@@ -43,12 +44,13 @@ CONFIG = {
 }
 
 
-def model() -> PaliGemmaForConditionalGeneration:
+def model(device: str) -> PaliGemmaForConditionalGeneration:
     """Random bfloat16 weights, small enough for every sum to stay finite."""
+    config = PaliGemmaConfig(**CONFIG, attn_implementation="sdpa")
     with torch.device("meta"):
-        empty = PaliGemmaForConditionalGeneration(PaliGemmaConfig(**CONFIG))
-    filled = empty.to(torch.bfloat16).to_empty(device="cpu")
-    block = torch.randn(1 << 22) * 0.02
+        empty = PaliGemmaForConditionalGeneration(config)
+    filled = empty.to(torch.bfloat16).to_empty(device=device)
+    block = torch.randn(1 << 22, device=device) * 0.02
     for weight in filled.parameters():
         flat = weight.data.view(-1)
         for start in range(0, flat.numel(), block.numel()):
@@ -68,11 +70,19 @@ def model() -> PaliGemmaForConditionalGeneration:
     return filled.eval()
 
 
+def wait(device: torch.device) -> None:
+    """For what was asked of a GPU, which answers before it is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
 def seconds(network: PaliGemmaForConditionalGeneration, batch: int, new_tokens: int) -> float:
     """For one call of `generate`, encoding of the pictures included."""
     prompt = torch.randint(3, 1000, (batch, PROMPT_TOKENS))
     ids = torch.cat([torch.full((batch, IMAGE_TOKENS), IMAGE_TOKEN), prompt], dim=1)
-    pixels = torch.rand(batch, 3, 224, 224).to(torch.bfloat16) * 2 - 1
+    ids = ids.to(network.device)
+    pixels = (torch.rand(batch, 3, 224, 224) * 2 - 1).to(network.device, torch.bfloat16)
+    wait(network.device)
     began = time.perf_counter()
     with torch.inference_mode():
         written = network.generate(
@@ -83,6 +93,7 @@ def seconds(network: PaliGemmaForConditionalGeneration, batch: int, new_tokens: 
             max_new_tokens=new_tokens,
             do_sample=False,
         )
+    wait(network.device)
     if written.shape[1] != ids.shape[1] + new_tokens:
         raise SystemExit(f"{written.shape[1] - ids.shape[1]} tokens were written")
     return time.perf_counter() - began
@@ -90,7 +101,7 @@ def seconds(network: PaliGemmaForConditionalGeneration, batch: int, new_tokens: 
 
 if __name__ == "__main__":
     torch.manual_seed(0)
-    network = model()
+    network = model(sys.argv[1])
     print("ready", flush=True)
     for line in sys.stdin:
         print(seconds(network, *map(int, line.split())), flush=True)
