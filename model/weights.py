@@ -95,7 +95,7 @@ class Weights:
             return {"params": weights_as_bits(params) if self.form is Form.BITS else params}
         kept, others = {}, {}
         for name, leaf in flatten(params).items():
-            if isinstance(leaf, Panels | tuple):
+            if isinstance(leaf, tuple):
                 others[name] = leaf
             elif self.form is Form.PANELS and is_packed(name):
                 others[name] = pack(name, np.asarray(leaf, jnp.bfloat16), self.dtype)
