@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest import mock
 
-if TYPE_CHECKING:  # importing it would import jax, before `prepare`
+if TYPE_CHECKING:  # it may import jax, before `environment` is set
     from model.target import Target
 
 BESIDE = Path(sys.prefix) / "gpu"

@@ -1,8 +1,8 @@
 """The decoder's layers as an array each instead of a stack, as GPUs want them.
 
 A layer of a stack has to be taken out of it before it is multiplied. On a GPU XLA does so by a
-copy, for each token anew, so that decoding moves three times the weights' bytes; TPUs and the CPU
-kernels read a layer where it lies. How that was found, and what it costs: docs/performance.md.
+copy, for each token anew, so that decoding moves each weight three times; TPUs and the CPU kernels
+read a layer where it lies. How that was found, and what it costs: docs/performance.md.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ class Answers(NamedTuple):
 class Task(NamedTuple):
     """What is to be decoded.
 
-    logits: float32[B, V] behind the prompt. cache: arrays [L, B, ...], whatever `extend` needs.
+    logits: float32[B, V] behind the prompt. cache: what `extend` needs, arrays [L, B, ...].
     extend: (tokens int32[R], step, cache) -> (logits [R, V], cache), step being the number of
         `tokens` in the answer; R is B, or a multiple when rows have been repeated in place.
     live: bool[B], False for rows that only fill the batch.

@@ -117,8 +117,17 @@ class Engine:
         return cls(spec, config, params, found)
 
     def replace(self, params: dict) -> None:
-        """Answers with other weights, of the same shapes and types, from the next call on."""
+        """Answers with other weights, of the same shapes and types, from the next call on.
+
+        CPUs with kernels and GPUs hold copies of them, in a form of their own; the old ones are
+        let go first. No other thread may be asking meanwhile.
+        """
+        self.drop_weights()
         self._variables = self._weights.variables(params)
+
+    def drop_weights(self) -> None:
+        """Frees their memory; nothing can be asked until `replace` brings others."""
+        self._variables = {}
 
     @property
     def image_size(self) -> int:

@@ -17,10 +17,13 @@ IMPLEMENTATION: Literal["cudnn", "xla"] = "cudnn"
 
 
 def fits(q: jax.Array, cap: float | None) -> bool:
-    """Whether it is to be used, and can be: for several queries in bfloat16 without a soft cap."""
+    """Whether it is to be used, and can be: for several queries in bfloat16 without a soft cap.
+
+    cuDNN wants channels by eights.
+    """
     _, queries, _, channels = q.shape
     usable = q.dtype == jnp.bfloat16 and cap is None and queries > 1
-    return usable and channels <= target().fused_channels
+    return usable and channels % 8 == 0 and channels <= target().fused_channels
 
 
 def fused_attend(

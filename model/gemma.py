@@ -1,9 +1,9 @@
 """Gemma 1 and 2: the decoder, with rotary positions, grouped queries and a cache of keys.
 
 Module and parameter names are those of the research release, so that its checkpoints load by
-identity; layers are stacked on a leading axis and run by a scan. All layers attend globally, as
-in the research release: Gemma 2's window of 4096 on every other layer would only differ past 4096
-tokens.
+identity; layers are stacked on a leading axis and run by a scan, but for GPUs (see model.apart).
+All layers attend globally, as in the research release: Gemma 2's window of 4096 on every other
+layer would only differ past 4096 tokens.
 """
 
 from __future__ import annotations

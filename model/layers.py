@@ -103,7 +103,7 @@ def attend(
     mask: bool[B, T, S], True where a query may see a key; None where it may see all.
     cap: soft cap on the logits, cap * tanh(logits / cap), applied before the mask.
     Returns [B, T, N, H] in q's dtype; logits and softmax are float32. Where they would be many,
-    queries are taken some at a time.
+    queries are taken some at a time. For GPUs cuDNN may do it: see model.fused_attention.
     """
     if fits(q, cap):
         return fused_attend(q, k, v, mask)

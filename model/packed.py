@@ -53,7 +53,8 @@ class Packed:
     def gated_product(self, x: jax.Array) -> jax.Array:
         """gelu(x · W[0]) · (x · W[1]) of x [..., D] and a weight [2, D, F] that `is_gated`.
 
-        In bfloat16, to which the next product would round it, so that half as much is moved.
+        In bfloat16, so that half as much is moved. The next product would round to that itself,
+        and in int8 to less.
         """
         outputs = self.shape[-1]
         rows = x.reshape(-1, x.shape[-1])

@@ -108,14 +108,3 @@ class Placement:
     def put_all(self, params: dict) -> dict:
         """A tree of parameters, those staying that are where they belong."""
         return unflatten({name: self.put(name, leaf) for name, leaf in flatten(params).items()})
-
-    def shapes(self, params: dict) -> dict:
-        """The tree as `jax.ShapeDtypeStruct`s that know their places, for compiling."""
-        return unflatten(
-            {
-                name: jax.ShapeDtypeStruct(
-                    leaf.shape, leaf.dtype, sharding=self.of_parameter(name, leaf.shape)
-                )
-                for name, leaf in flatten(params).items()
-            }
-        )

@@ -15,6 +15,7 @@ class Target:
     narrow_products: a product's sums, kept in float32, are rounded to its inputs' type by the
         product itself. On a GPU a library's call takes the rounding in, and bias, GELU or the
         addition behind it, only if it is asked for so; on a CPU it would be three times slower.
+        Over several GPUs each one's part of a sum is rounded before they are added.
     """
 
     fused_channels: int = 0

@@ -122,8 +122,9 @@ class Weights:
             else:
                 is_bits = self.form is Form.BITS and name.rpartition("/")[2] in SLICED
                 dtype = jnp.uint16 if is_bits else jnp.dtype(self.loaded_as)
-                kept[name] = jax.ShapeDtypeStruct(shape, dtype)
-        return self._variables(flatten(self.placement.shapes(unflatten(kept))), others)
+                place = self.placement.of_parameter(name, shape)
+                kept[name] = jax.ShapeDtypeStruct(shape, dtype, sharding=place)
+        return self._variables(kept, others)
 
     def _is_apart(self, name: str) -> bool:
         return self.form is Form.APART and apart.is_apart(name)

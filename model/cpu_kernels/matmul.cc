@@ -290,7 +290,8 @@ Output(Number*, int64_t, bool) -> Output<Number>;
 
 // Multiplies all tiles: the outputs are cut into tasks, the inputs into blocks.
 // multiply(tile, next, height, panel, panels, start, steps, sums) adds one block to the sums of a
-// tile, and meanwhile fetches the activations at `next`, which are those of the tile after it.
+// tile, and meanwhile fetches the activations at `next`: the next tile's with a tile's last panels,
+// else its own, which are there.
 template <typename Out, typename Multiply>
 void MultiplyTiles(ffi::ThreadPool& pool, Tiles& x, Out out, const Multiply& multiply) {
   int64_t panels = out.panels(), tasks = (panels + kTaskPanels - 1) / kTaskPanels;
@@ -319,8 +320,8 @@ template <typename Out>
 void MultiplyBfloat16(ffi::ThreadPool& pool, Tiles& x, const uint16_t* weights, Out out) {
   int64_t size = x.steps * 2 * kLanes;
   MultiplyTiles(pool, x, out,
-                [&](int64_t tile, const uint32_t* next, int64_t height, int64_t panel, int64_t panels, int64_t start,
-                    int64_t steps, Sums sums) {
+                [&](int64_t tile, const uint32_t* next, int64_t height, int64_t panel,
+                    int64_t panels, int64_t start, int64_t steps, Sums sums) {
                   MultiplyTileOf(height, panels, x.at(tile, start), next,
                                  weights + panel * size + start * 2 * kLanes, size, steps, sums,
                                  start == 0);
@@ -331,8 +332,8 @@ template <typename Out>
 void MultiplyInt8(ffi::ThreadPool& pool, Tiles& x, const int8_t* weights, Scales scales, Out out) {
   int64_t size = x.steps * 4 * kLanes;
   MultiplyTiles(pool, x, out,
-                [&](int64_t tile, const uint32_t* next, int64_t height, int64_t panel, int64_t panels, int64_t start,
-                    int64_t steps, Sums sums) {
+                [&](int64_t tile, const uint32_t* next, int64_t height, int64_t panel,
+                    int64_t panels, int64_t start, int64_t steps, Sums sums) {
                   int64_t group = start * 4 / kGroup;
                   MultiplyTileOf(height, panels, x.at(tile, start), next, x.scales_at(tile, group),
                                  weights + panel * size + start * 4 * kLanes, size,

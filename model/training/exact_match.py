@@ -44,7 +44,10 @@ class ExactMatch:
         else:
             self._engine.replace(params)
         starts = range(0, len(self._examples), self._spec.rows)
-        return sum(self._matches(self._engine, start) for start in starts) / len(self._examples)
+        right = sum(self._matches(self._engine, start) for start in starts)
+        # Training needs the memory until the next time.
+        self._engine.drop_weights()
+        return right / len(self._examples)
 
     def _matches(self, engine: Engine, start: int) -> int:
         pairs = self._pairs[start : start + self._spec.rows]

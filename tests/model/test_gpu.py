@@ -63,6 +63,7 @@ def off(given, exact):
 def test_fused_attention_is_asked_for_what_ours_gives(heads, kv_heads, masked, double):
     q, k, v = inputs(heads=heads, kv_heads=kv_heads)
     mask = jnp.asarray(np.random.default_rng(1).random((2, 9, 12)) < 0.5).at[..., 0].set(True)
+    mask = mask.at[:, -2:].set(False)  # as padding sees nothing
     seen = mask if masked else None
     with traced_for(WHOLE):
         given = attend(q, k, v, seen)
@@ -71,10 +72,11 @@ def test_fused_attention_is_asked_for_what_ours_gives(heads, kv_heads, masked, d
 
 def test_it_is_for_several_queries_in_bfloat16_of_heads_that_are_not_too_wide():
     q = inputs()[0]
-    wide, cap = inputs(channels=128)[0], 50.0
+    wide, odd, cap = inputs(channels=128)[0], inputs(channels=36)[0], 50.0
     with traced_for(Target(fused_channels=72)):
         assert fused_attention.fits(q, None)
         assert not fused_attention.fits(wide, None)
+        assert not fused_attention.fits(odd, None)
         assert not fused_attention.fits(q, cap)
         assert not fused_attention.fits(q[:, :1], None)
         assert not fused_attention.fits(q.astype(jnp.float32), None)
@@ -114,7 +116,30 @@ def test_only_gpus_have_their_own_target():
     assert gpu.decoding_options(placement) is None
 
 
+class OfGpus:
+    """A placement of which only this is asked."""
+
+    def __init__(self, tensor_parallel):
+        self.tensor_parallel = tensor_parallel
+        self.device = type("Device", (), {"platform": "gpu"})()
+
+
+def test_a_gpus_target_has_what_was_found_of_it(monkeypatch):
+    monkeypatch.setattr(gpu, "fused_channels", lambda _: 72)
+    assert gpu.target_of(OfGpus(1), "bfloat16") == Target(72, narrow_products=True)
+    assert gpu.target_of(OfGpus(1), "float32") == Target(0, narrow_products=True)
+    assert gpu.target_of(OfGpus(2), "bfloat16") == Target(0, narrow_products=True)
+    assert gpu.decoding_options(OfGpus(1)) == gpu.DECODING_OPTIONS
+
+
 def test_an_engine_answers_the_same_with_a_gpus_programs(double, monkeypatch):
+    fused = []
+
+    def counted(*args):
+        fused.append(args[0].shape)
+        return fused_attention.fused_attend(*args)
+
+    monkeypatch.setattr("model.layers.fused_attend", counted)
     monkeypatch.setattr(cpu_kernels, "missing", lambda: "switched off")
     params = jax.tree.map(lambda leaf: leaf.astype("bfloat16"), init_random(CONFIG, 0))
     answers = []
@@ -122,6 +147,7 @@ def test_an_engine_answers_the_same_with_a_gpus_programs(double, monkeypatch):
         monkeypatch.setattr("model.programs.target_of", lambda *_, each=each: each)
         engine = Engine(SPEC, CONFIG, params)
         answers.append(engine.generate(engine.encode_images(PIXELS), [[2, 5, 9], [2, 7]]))
+    assert {shape[-1] for shape in fused} == {16, 64}  # of both towers
     assert [row[0] for row in answers[0].tokens] == [row[0] for row in answers[1].tokens]
     np.testing.assert_allclose(answers[0].log_probs, answers[1].log_probs, atol=0.3)
 
@@ -179,8 +205,10 @@ config = PaliGemmaConfig(
 )
 spec = EngineSpec("small", "bfloat16", batch_size=8, prompt_lengths=(8,), max_new_tokens=4)
 gpus = devices(2)
-for number, platforms, channels in ((1, ("gpu",), 256), (1, (), 0), (2, ("gpu",), 0)):
-    placement = Placement.over(gpus[:number], number)
+for number, copies, platforms, channels in (
+    (1, 1, ("gpu",), 256), (1, 1, (), 0), (2, 1, ("gpu",), 0), (2, 2, ("gpu",), 256)
+):
+    placement = Placement.over(gpus[:number], number // copies)
     trial = Trial(spec, config, placement, None)
     target = Target(fused_channels=channels, narrow_products=True)
     with mock.patch.object(apart, "PLATFORMS", platforms), traced_for_gpus(target):
@@ -190,6 +218,7 @@ for number, platforms, channels in ((1, ("gpu",), 256), (1, (), 0), (2, ("gpu",)
         "weights": trial.weights,
         "decoder": bytes_on_each(trial._shapes.get(apart.APART, {})),
         "need": need,
+        "all_gathers": hlo.count(" all-gather("),
         "a_round": moved(hlo).a_round,
         "by_cudnn": hlo.count("__cudnn$fmha"),
         "all_reduces": hlo.count(" all-reduce(") + hlo.count(" all-reduce-start("),
@@ -219,12 +248,19 @@ def test_programs_compile_for_an_h100_and_need_what_is_said(compiled):
 
 
 def test_a_token_moves_each_weight_once(compiled):
-    ours, stacked, _ = compiled
+    ours, stacked, *_ = compiled
     assert ours["a_round"] < 1.5 * ours["decoder"]
     assert stacked["a_round"] > 2.5 * ours["decoder"]  # once this fails, XLA has learnt it
 
 
 def test_two_gpus_share_the_layers_that_are_apart(compiled):
-    one, _, two = compiled
+    one, _, two, _ = compiled
     assert two["decoder"] < 0.6 * one["decoder"]
     assert two["all_reduces"] >= 4
+
+
+def test_two_gpus_share_the_rows_with_cudnns_attention_on_each(compiled):
+    one, *_, two = compiled
+    assert two["decoder"] == one["decoder"]
+    assert two["by_cudnn"] == one["by_cudnn"]
+    assert two["all_gathers"] == 0

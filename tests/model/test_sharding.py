@@ -78,12 +78,14 @@ def test_every_device_works_and_nothing_is_compiled_after_loading(case, found):
 
 
 def test_a_device_holds_its_part_of_the_weights(found):
-    shares = {case[:3]: answers["share_of_weights"] for case, answers in found.items()}
+    shares = {case: answers["share_of_weights"] for case, answers in found.items()}
+    apart = shares["bv_paligemma2", 4, 2, "greedy", "apart"]
+    shares = {case[:3]: share for case, share in shares.items() if "apart" not in case}
     assert shares["bv_paligemma1", 4, 1] == 1
     # One head for keys and values, and two in the vision tower, can't be split in four.
     assert shares["bv_paligemma1", 4, 4] < 0.5
     assert shares["bv_paligemma2", 2, 2] < 0.6
-    assert shares["bv_paligemma2", 4, 2] == shares["bv_paligemma2", 2, 2]
+    assert shares["bv_paligemma2", 4, 2] == shares["bv_paligemma2", 2, 2] == apart
 
 
 def placement(data, model):
