@@ -77,8 +77,10 @@ def main() -> None:
     placement = Placement.over(chips, options.tensor_parallel)
     fused = 0 if options.xla_attention or options.tensor_parallel > 1 else 256
     target = Target(fused_channels=fused, narrow_products=not options.wide_products)
-    print("| model | batch | part | TFLOP | ms at peak | must move, GB | moves, GB | times | ms |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    needs = []
+    if options.gpus == 1:
+        print("| model | batch | part | TFLOP | ms at peak | must move, GB | moves | times | ms |")
+        print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for model in options.model or ["paligemma-3b-224"]:
         spec = EngineSpec(model, "bfloat16", prompt_lengths=(PROMPT,), max_new_tokens=NEW)
         trial = Trial(spec, CONFIGS[model], placement, None)
@@ -88,7 +90,8 @@ def main() -> None:
         if options.gpus == 1:
             for row in rows_of(model, options.batch, chips[0], programs):
                 print(row)
-        print(f"{model} at batch {options.batch} needs {needed(programs) / GIB:.1f} GiB a GPU")
+        needs.append(f"{model} at batch {options.batch} needs {needed(programs) / GIB:.1f} GiB")
+    print("", *(f"{need} a GPU" for need in needs), sep="\n")
 
 
 if __name__ == "__main__":

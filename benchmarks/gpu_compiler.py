@@ -112,7 +112,12 @@ def moved(hlo: str) -> Moved:
     return Moved(_bytes(computations, entry, rounds), sum(rounds))
 
 
-BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "u16": 2, "f32": 4, "s32": 4, "u32": 4}
+BYTES = {
+    **dict.fromkeys(("pred", "s8", "u8"), 1),
+    **dict.fromkeys(("bf16", "f16", "s16", "u16"), 2),
+    **dict.fromkeys(("f32", "s32", "u32"), 4),
+    **dict.fromkeys(("f64", "s64", "u64"), 8),
+}
 FREE = ("parameter", "get-tuple-element", "bitcast", "constant", "tuple")
 CUTS = ("slice", "dynamic-slice", "gather")
 
@@ -150,7 +155,7 @@ def _size(shape: str) -> int:
         number = 1
         for side in sides.split(","):
             number *= int(side) if side else 1
-        total += number * BYTES.get(kind, 0)
+        total += number * BYTES[kind]
     return total
 
 

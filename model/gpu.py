@@ -17,6 +17,10 @@ WIDTHS = ((16, 16, 72), (8, 1, 256))
 """Heads, heads of keys and channels of SigLIP and of Gemma, on which it is tried; GPUs older than
 Hopper have it for the first alone."""
 
+LENGTH = 261
+"""Of the rows that it is tried on: over a kernel's tiles, and odd as a picture's and a prompt's may
+be together."""
+
 TOLERANCE = 0.02
 """Of the outputs' size: four times what rounding to bfloat16 makes."""
 
@@ -52,8 +56,8 @@ def fused_channels(device: jax.Device) -> int:
     for heads, kv_heads, channels in WIDTHS:
         why_not = missing(device, heads, kv_heads, channels)
         if why_not is not None:
-            # GPUs older than Hopper are known to lack the wider ones.
-            level = logging.INFO if widest else logging.WARNING
+            expected = widest > 0 and float(device.compute_capability) < 9  # before Hopper
+            level = logging.INFO if expected else logging.WARNING
             message = "attention of %d channels is left to XLA: %s"
             logging.getLogger(__name__).log(level, message, channels, why_not)
             break
@@ -63,14 +67,15 @@ def fused_channels(device: jax.Device) -> int:
 
 def missing(device: jax.Device, heads: int, kv_heads: int, channels: int) -> str | None:
     """Why a GPU lacks cuDNN's attention of such heads; None where it is as good as XLA's."""
-    shapes = ((2, 24, heads, channels), *[(2, 24, kv_heads, channels)] * 2)
+    shapes = ((2, LENGTH, heads, channels), *[(2, LENGTH, kv_heads, channels)] * 2)
     q, k, v = (
         jax.device_put(jax.random.normal(jax.random.key(seed), shape, jnp.bfloat16), device)
         for seed, shape in enumerate(shapes)
     )
     q = q * jnp.bfloat16(channels**-0.5)
     # The last queries see nothing at all, as padding does.
-    mask = jax.device_put(jnp.tril(jnp.ones((2, 24, 24), bool)).at[:, -3:].set(False), device)
+    mask = jnp.tril(jnp.ones((2, LENGTH, LENGTH), bool)).at[:, -3:].set(False)
+    mask = jax.device_put(mask, device)
     for seen in (None, mask):
         try:
             given = jax.jit(fused_attend)(q, k, v, seen).astype(jnp.float32).block_until_ready()

@@ -6,6 +6,7 @@ Compiled from shapes alone, so that what a model needs is known before its weigh
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -95,11 +96,21 @@ def compile_programs(
     model = PaliGemma(config, weights.computed_in, cache_dtype=weights.cache_dtype)
     at = weights.placement
     lengths = sorted(set(spec.prompt_lengths))
-    with traced_for(target_of(at, weights.dtype)):
+    with traced_for(target_of(at, weights.dtype)), precise(at, weights.dtype):
         return Programs(
             encode=compile_encode(model, variables, spec, at),
             generate={n: compile_generate(model, variables, spec, n, at) for n in lengths},
         )
+
+
+def precise(placement: Placement, dtype: str) -> AbstractContextManager:
+    """Float32 products in float32 where an accelerator would round their inputs by default.
+
+    TPUs do to bfloat16, GPUs to TF32.
+    """
+    if dtype != "float32" or placement.device.platform == "cpu":
+        return nullcontext()
+    return jax.default_matmul_precision("highest")
 
 
 def compile_encode(

@@ -1,6 +1,6 @@
 """How an engine holds a model's weights on its devices, and in which numbers it computes.
 
-TPUs, and float32 on a CPU, take weights as they are; GPUs take each layer apart (see model.apart).
+TPUs, and float32 on a CPU, take weights as they are; GPUs take the decoder's layers apart.
 A CPU with the kernels takes bfloat16 and int8 packed for them and computes in float32 between the
 products; a CPU without them takes bfloat16 as bits (see model.bits).
 """
@@ -100,9 +100,9 @@ class Weights:
             elif self.form is Form.PANELS and is_packed(name):
                 others[name] = pack(name, np.asarray(leaf, jnp.bfloat16), self.dtype)
             elif self._is_apart(name):
-                others[name] = self.put(name, jnp.asarray(leaf, self.loaded_as))
+                others[name] = self.put(name, leaf.astype(self.loaded_as))
             else:
-                kept[name] = self.placement.put(name, jnp.asarray(leaf, self.loaded_as))
+                kept[name] = self.placement.put(name, leaf.astype(self.loaded_as))
         return self._variables(kept, others)
 
     def shapes(self, config: PaliGemmaConfig) -> dict:

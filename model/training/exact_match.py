@@ -23,11 +23,12 @@ class ExactMatch:
         self._tokenizer = tokenizer
         self._examples = examples
         self._pairs = [examples.pair(number) for number in range(len(examples))]
+        devices = jax.local_device_count()  # which share a batch evenly
         longest = max(pair.prompt_length for pair in self._pairs)
         self._spec = EngineSpec(
             checkpoint="",
             dtype=dtype,
-            batch_size=min(BATCH_SIZE, len(examples)),
+            batch_size=-(-min(BATCH_SIZE, len(examples)) // devices) * devices,
             prompt_lengths=(-(-longest // LENGTH_STEP) * LENGTH_STEP,),
             max_new_tokens=max(pair.answer_length for pair in self._pairs),
         )
@@ -43,6 +44,7 @@ class ExactMatch:
             self._engine = Engine(self._spec, self._config, params)
         else:
             self._engine.replace(params)
+        del params
         starts = range(0, len(self._examples), self._spec.rows)
         right = sum(self._matches(self._engine, start) for start in starts)
         # Training needs the memory until the next time.

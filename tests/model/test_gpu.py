@@ -12,15 +12,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_bits import CONFIG, PIXELS, SPEC
+from test_bits import CONFIG, PIXELS
 
 from benchmarks.gpu_compiler import Moved, environment, moved
-from model import cpu_kernels, fused_attention, gpu
-from model.engine import Engine
+from model import fused_attention, gpu, programs
 from model.layers import attend, project
-from model.paligemma import init_random
+from model.paligemma import PaliGemma, init_random
 from model.sharding import Placement
 from model.target import ANY, Target, target, traced_for
+from model.weights import Form, Weights
 
 ROOT = Path(__file__).parents[2]
 HERE = jax.local_devices()[0]
@@ -93,6 +93,23 @@ def test_where_it_cannot_be_had_the_log_says_why(untried, caplog):
     assert "attention of 72 channels is left to XLA: cuDNN's can't be used: " in caplog.text
 
 
+@pytest.mark.parametrize(("capability", "level"), [("8.9", "INFO"), ("9.0", "WARNING")])
+def test_only_hoppers_should_have_it_for_wide_heads(capability, level, caplog, monkeypatch):
+    device = type("Device", (), {"compute_capability": capability})()
+    monkeypatch.setattr(gpu, "missing", lambda *args: "none" if args[-1] == 256 else None)
+    with caplog.at_level(logging.INFO):
+        assert gpu.fused_channels(device) == 72
+    assert [record.levelname for record in caplog.records] == [level]
+
+
+def test_float32_is_not_rounded_on_the_way():
+    with programs.precise(OfGpus(1), "float32"):
+        assert jax.config.jax_default_matmul_precision == "highest"
+    for placement, dtype in ((OfGpus(1), "bfloat16"), (Placement.over([HERE]), "float32")):
+        with programs.precise(placement, dtype):
+            assert jax.config.jax_default_matmul_precision is None
+
+
 def test_where_it_gives_something_else_it_is_not_used(double, monkeypatch):
     def wrong(q, k, v, mask=None):
         return attend(q, k, v, mask) * 1.125
@@ -132,7 +149,7 @@ def test_a_gpus_target_has_what_was_found_of_it(monkeypatch):
     assert gpu.decoding_options(OfGpus(1)) == gpu.DECODING_OPTIONS
 
 
-def test_an_engine_answers_the_same_with_a_gpus_programs(double, monkeypatch):
+def test_the_network_says_the_same_as_a_gpu_is_asked_for_it(double, monkeypatch):
     fused = []
 
     def counted(*args):
@@ -140,16 +157,26 @@ def test_an_engine_answers_the_same_with_a_gpus_programs(double, monkeypatch):
         return fused_attention.fused_attend(*args)
 
     monkeypatch.setattr("model.layers.fused_attend", counted)
-    monkeypatch.setattr(cpu_kernels, "missing", lambda: "switched off")
     params = jax.tree.map(lambda leaf: leaf.astype("bfloat16"), init_random(CONFIG, 0))
-    answers = []
-    for each in (ANY, WHOLE):
-        monkeypatch.setattr("model.programs.target_of", lambda *_, each=each: each)
-        engine = Engine(SPEC, CONFIG, params)
-        answers.append(engine.generate(engine.encode_images(PIXELS), [[2, 5, 9], [2, 7]]))
+    text, valid = (
+        jnp.asarray([[2, 5, 9], [2, 7, 0]]),
+        jnp.asarray([[True] * 3, [True, True, False]]),
+    )
+    logits = []
+    for form, dtype, each in (
+        (Form.NUMBERS, "float32", ANY),
+        (Form.APART, "bfloat16", WHOLE),
+    ):
+        variables = Weights(dtype, form, Placement.over([HERE])).variables(
+            jax.tree.map(lambda leaf, dtype=dtype: leaf.astype(dtype), params)
+        )
+        network = PaliGemma(CONFIG, jnp.dtype(dtype))
+        with traced_for(each):
+            tokens = network.apply(variables, PIXELS, method="encode")
+            read = network.apply(variables, tokens, text, valid, 2, method="prefill")
+        logits.append(read[0])
     assert {shape[-1] for shape in fused} == {16, 64}  # of both towers
-    assert [row[0] for row in answers[0].tokens] == [row[0] for row in answers[1].tokens]
-    np.testing.assert_allclose(answers[0].log_probs, answers[1].log_probs, atol=0.3)
+    assert off(logits[1], logits[0]) < 0.03
 
 
 def test_what_kernels_read_and_write_is_counted():
@@ -218,7 +245,10 @@ for number, copies, platforms, channels in (
         "weights": trial.weights,
         "decoder": bytes_on_each(trial._shapes.get(apart.APART, {})),
         "need": need,
-        "all_gathers": hlo.count(" all-gather("),
+        "all_gathers": sum(
+            text.count(f" all-gather{kind}(") for text in (hlo, programs.encode.as_text())
+            for kind in ("", "-start")
+        ),
         "a_round": moved(hlo).a_round,
         "by_cudnn": hlo.count("__cudnn$fmha"),
         "all_reduces": hlo.count(" all-reduce(") + hlo.count(" all-reduce-start("),
