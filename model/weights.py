@@ -1,8 +1,8 @@
 """How an engine holds a model's weights on its devices, and in which numbers it computes.
 
-TPUs, and float32 on a CPU, take weights as they are; GPUs take the decoder's layers apart.
-A CPU with the kernels takes bfloat16 and int8 packed for them and computes in float32 between the
-products; a CPU without them takes bfloat16 as bits (see model.bits).
+TPUs, and float32 on a CPU, take weights as they are; GPUs take the decoder's layers apart
+(see model.apart). A CPU with the kernels takes bfloat16 and int8 packed for them and computes in
+float32 between the products; a CPU without them takes bfloat16 as bits (see model.bits).
 """
 
 from __future__ import annotations

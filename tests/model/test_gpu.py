@@ -1,17 +1,13 @@
 """What is done for GPUs, without one: cuDNN's attention by its double, and programs by XLA's
 compiler for an H100, which needs none."""
 
-import json
 import logging
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compilers import lines_of
 from test_bits import CONFIG, PIXELS
 
 from benchmarks.gpu_compiler import Moved, environment, moved
@@ -22,7 +18,6 @@ from model.sharding import Placement
 from model.target import ANY, Target, target, traced_for
 from model.weights import Form, Weights
 
-ROOT = Path(__file__).parents[2]
 HERE = jax.local_devices()[0]
 WHOLE = Target(fused_channels=256, narrow_products=True)
 
@@ -258,17 +253,7 @@ for number, copies, platforms, channels in (
 
 @pytest.fixture(scope="module")
 def compiled():
-    variables = environment()
-    if variables is None:
-        pytest.skip("the GPU compiler isn't here; `make test` installs it on Linux x86_64")
-    done = subprocess.run(
-        [sys.executable, "-c", COMPILED],
-        env={**os.environ, **variables, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    return lines_of(COMPILED, environment())
 
 
 def test_programs_compile_for_an_h100_and_need_what_is_said(compiled):

@@ -1,16 +1,9 @@
 """The programs compile for TPUs that aren't here, by the compiler that TPUs have."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+from compilers import lines_of
 
 from benchmarks.tpu_compiler import V5E, environment, scheduled_seconds
-
-ROOT = Path(__file__).parents[2]
 
 SMALL = """
 import json, sys
@@ -46,17 +39,7 @@ print(json.dumps({"huge": huge.of(1 << 20)[0] is None}))
 
 @pytest.fixture(scope="module")
 def found():
-    variables = environment()
-    if variables is None:
-        pytest.skip("the TPU compiler isn't here; `make test` installs it on Linux x86_64")
-    done = subprocess.run(
-        [sys.executable, "-c", SMALL],
-        env={**os.environ, **variables, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    return lines_of(SMALL, environment())
 
 
 def test_a_small_model_compiles_for_one_chip(found):
